@@ -1,0 +1,49 @@
+"""ActorSocketReader owns the receiving half of the caller's socket."""
+
+import attrs
+import trio
+
+from runtime.channels import AudioSendChannel
+from runtime.leg import Audio, Closed, Leg
+from runtime.record import CallRecord, Ending
+from runtime.supervisor import Started
+
+
+@attrs.define
+class ActorSocketReader:
+    """Carries the caller's audio into `caller_audio`.
+
+    Backpressure: a full channel stops the reads, and TCP then stops the caller.
+    Ends: with the caller's socket; its result is the call's ending. A violation raises CallerError.
+    Restart: never; the end of its input is the end of the call.
+    Cancelled: the message in hand is lost.
+    """
+
+    leg: Leg
+    caller_audio: AudioSendChannel
+    record: CallRecord
+
+    async def run(self, task_status: Started) -> Ending:
+        task_status.started()
+        try:
+            while True:
+                received = await self.leg.receive()
+                if isinstance(received, Audio):
+                    await self._forward(received.pcm)
+                elif isinstance(received, Closed):
+                    how = (
+                        "the caller closed" if received.orderly else f"the caller's connection broke ({received.code})"
+                    )
+                    return Ending("caller", "call_ended", detail=how)
+        finally:
+            self.caller_audio.close()
+
+    async def _forward(self, pcm: bytes) -> None:
+        if not pcm:
+            return
+        self.record.counts["caller_frames"] += 1
+        self.record.counts["caller_bytes"] += len(pcm)
+        try:
+            await self.caller_audio.send(pcm)
+        except trio.BrokenResourceError:
+            self.record.counts["caller_bytes_discarded"] += len(pcm)

@@ -1,0 +1,134 @@
+"""One call. Read this first: it is the diagram.
+
+    caller ─▶ ActorSocketReader ──caller_audio──▶ VapiSocketWriter ─▶ Vapi
+    caller ◀─ SilencePadder ◀────agent_audio──── ControlMessageWatcher ◀─ Vapi
+    webhook ──tool_posts──▶ ToolDispatcher ─▶ tools ─▶ PostgreSQL
+
+The caller is listened to from the first moment, so that a hang-up cancels the set-up too. The call ends
+when the reader ends (the caller is gone) or the padder ends (Vapi is done, and all it said is written).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+
+import structlog
+import trio
+
+from actors.actor_socket_reader import ActorSocketReader
+from actors.control_message_watcher import ControlMessageWatcher
+from actors.silence_padder import SilencePadder
+from actors.tool_dispatcher import ToolDispatcher
+from actors.vapi_socket_writer import VapiSocketWriter
+from runtime import limits
+from runtime.channels import AudioReceiveChannel, open_audio_channel
+from runtime.errors import CallerError, CallError, NoAnswer, VendorError
+from runtime.house import House
+from runtime.leg import Leg
+from runtime.record import CallRecord, Ending
+from runtime.supervisor import Exit, Restart, open_supervisor
+from runtime.tool_posts import PendingPost
+
+
+async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.Nursery) -> Ending:
+    """Bridge `caller` to a new call at Vapi until either side is done. Closes Vapi's leg, not the caller's.
+
+    Never raises but for cancellation; cancelled, the call is taken down in order all the same.
+    `nursery` must outlive the call: the legs' readers live there.
+    """
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(call_id=record.id)
+    to_vapi, caller_audio = open_audio_channel(limits.CALLER_AUDIO_SECONDS)
+    to_caller, agent_audio = open_audio_channel(limits.AGENT_AUDIO_SECONDS)
+    record.tool_posts, tool_posts = trio.open_memory_channel[PendingPost](limits.TOOL_QUEUE_ITEMS)
+    exits: Sequence[Exit] = ()
+    failure: CallError | None = None
+    try:
+        with house.calls.registered(record):
+            async with AsyncExitStack() as vapi_side, open_supervisor(f"call {record.id}", log) as call:
+                exits = call.exits
+                await call.start(
+                    "ActorSocketReader", lambda: ActorSocketReader(caller, to_vapi, record), significant=True
+                )
+                await call.start(
+                    "ToolDispatcher",
+                    lambda: ToolDispatcher(
+                        tool_posts.clone(), house.database, house.registry, house.reporter, record, log
+                    ),
+                    restart=Restart(),
+                )
+                with _discarding(caller_audio, record, nursery):
+                    vapi = await _open_vapi(record, house, nursery, vapi_side)
+                record.phase = "live"
+                await call.start(
+                    "SilencePadder",
+                    lambda: SilencePadder(agent_audio, caller, record, house.settings.tail_mode),
+                    significant=True,
+                )
+                await call.start("VapiSocketWriter", lambda: VapiSocketWriter(caller_audio, vapi, record))
+                await call.start("ControlMessageWatcher", lambda: ControlMessageWatcher(vapi, to_caller, record))
+                await call.wait()
+    except CallError as exc:
+        failure = exc
+    finally:
+        record.phase = "over"
+        _refuse_tools(record.tool_posts, tool_posts)
+        record.peaks["caller_audio_seconds"] = to_vapi.statistics().peak_seconds
+        record.peaks["agent_audio_seconds"] = to_caller.statistics().peak_seconds
+    return _ending(exits, failure)
+
+
+async def _open_vapi(record: CallRecord, house: House, nursery: trio.Nursery, vapi_side: AsyncExitStack) -> Leg:
+    """Create the call and dial its socket; `vapi_side` ends both. Raises NoAnswer."""
+    try:
+        with trio.fail_after(limits.SETUP_SECONDS):
+            opening = house.vapi_calls.call(record, house.call_request(record), nursery)
+            return await vapi_side.enter_async_context(opening)
+    except trio.TooSlowError:
+        raise NoAnswer("vapi_down", f"Vapi was not ready within {limits.SETUP_SECONDS:g} s") from None
+
+
+@contextmanager
+def _discarding(caller_audio: AudioReceiveChannel, record: CallRecord, nursery: trio.Nursery) -> Iterator[None]:
+    """Throw away, and count, what the caller says before Vapi listens: sent later, it would come faster
+    than real time, and that breaks Vapi's end-of-turn detection."""
+    listening = trio.CancelScope()
+
+    async def discard() -> None:
+        with listening, suppress(trio.EndOfChannel):
+            while True:
+                pcm = await caller_audio.receive()
+                record.counts["setup_bytes_discarded"] += len(pcm) if isinstance(pcm, bytes) else 0
+
+    nursery.start_soon(discard)
+    try:
+        yield
+    finally:
+        listening.cancel()
+
+
+def _refuse_tools(
+    sender: "trio.MemorySendChannel[PendingPost]", receiver: "trio.MemoryReceiveChannel[PendingPost]"
+) -> None:
+    sender.close()
+    while True:
+        try:
+            receiver.receive_nowait().fail("call is over")
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+    receiver.close()
+
+
+def _ending(exits: Sequence[Exit], failure: CallError | None) -> Ending:
+    """The first fact that explains the end: a child's result or error, else what the set-up raised."""
+    for exit_ in exits:
+        if isinstance(exit_.result, Ending):
+            return exit_.result
+        if isinstance(exit_.error, CallError):
+            failure = exit_.error
+            break
+        if exit_.error is not None:
+            return Ending("runtime", "internal_error", 1011, f"{exit_.name} failed")
+    if isinstance(failure, CallerError):
+        return Ending.of(failure, "caller")
+    if isinstance(failure, VendorError):
+        return Ending.of(failure, "vapi")
+    return Ending("runtime", "internal_error", 1011, str(failure or "no actor told why the call ended"))

@@ -1,0 +1,96 @@
+"""ControlMessageWatcher owns the receiving half of Vapi's socket."""
+
+import attrs
+
+from runtime.channels import AssistantStarted, AssistantStopped, AudioSendChannel, CallerInterrupted
+from runtime.leg import Audio, Closed, Leg, Text
+from runtime.record import CallRecord, Ending
+from runtime.supervisor import Started
+from runtime.vapi_messages import (
+    SpeechUpdate,
+    StatusUpdate,
+    Transcript,
+    Unknown,
+    UserInterrupted,
+    VapiMessage,
+    parse_vapi_message,
+)
+
+
+@attrs.define
+class ControlMessageWatcher:
+    """Puts Vapi's audio and the turns' facts into `agent_audio`, in the order they came.
+
+    Audio enters as whole samples: Vapi promises no framing, and a sample may straddle two messages. The
+    odd byte waits here, before the queue, so that an interruption cannot throw away half a sample.
+    Ends: with Vapi's socket, or with `status-update ended`, whichever comes first; its result is the
+    call's ending. What is queued is still played out: the end of `agent_audio` is the end of the call.
+    Restart: never; the odd byte and the place in the stream would be lost.
+    Cancelled: the message in hand is lost.
+    """
+
+    leg: Leg
+    agent_audio: AudioSendChannel
+    record: CallRecord
+    _odd_byte: bytes = b""
+
+    async def run(self, task_status: Started) -> Ending:
+        task_status.started()
+        try:
+            while True:
+                received = await self.leg.receive()
+                if isinstance(received, Audio):
+                    await self._on_audio(received.pcm)
+                elif isinstance(received, Text):
+                    message = parse_vapi_message(received.data)
+                    if isinstance(message, StatusUpdate) and message.status == "ended":
+                        self.record.vapi_said_goodbye = True
+                        return Ending("vapi", "call_ended", detail=message.ended_reason or "ended")
+                    await self._on_message(message)
+                else:
+                    return self._ending(received)
+        finally:
+            self.agent_audio.close()
+
+    async def _on_audio(self, pcm: bytes) -> None:
+        self.record.counts["agent_frames"] += 1
+        self.record.counts["agent_bytes"] += len(pcm)
+        if self._odd_byte or len(pcm) % 2:
+            pcm = self._odd_byte + pcm
+            whole = len(pcm) - len(pcm) % 2
+            self._odd_byte, pcm = pcm[whole:], pcm[:whole]
+            self.record.counts["agent_frames_realigned"] += 1
+        if pcm:
+            await self.agent_audio.send(pcm)
+
+    async def _on_message(self, message: VapiMessage) -> None:
+        match message:
+            case SpeechUpdate(role="assistant", status="started", turn=turn):
+                self.record.event("agent", "turn-started", turn=turn)
+                await self.agent_audio.send(AssistantStarted())
+            case SpeechUpdate(role="assistant", status="stopped", turn=turn):
+                self.record.event("agent", "turn-stopped", turn=turn)
+                await self.agent_audio.send(AssistantStopped())
+            case SpeechUpdate(role="user", status=status, turn=turn):
+                self.record.event("caller", f"turn-{status}", turn=turn, heard_by="vapi")
+            case UserInterrupted():
+                dropped = self.agent_audio.drop_audio()
+                self.record.counts["interruptions"] += 1
+                self.record.event("caller", "interrupted", dropped_seconds=round(dropped, 3))
+                await self.agent_audio.send(CallerInterrupted(dropped))
+            case Transcript(role=role, transcript=text, transcript_type="final"):
+                self.record.event("caller" if role == "user" else "agent", "transcript", text=text)
+            case StatusUpdate(status=status):
+                self.record.event("vapi", "status", status=status)
+            case Unknown(type=kind):
+                self.record.counts["vapi_unknown_messages"] += 1
+                self.record.event("vapi", "unknown-message", type=kind[:40])
+            case _:
+                self.record.counts[f"vapi_{message.kind}"] += 1
+
+    def _ending(self, closed: Closed) -> Ending:
+        if closed.orderly:
+            self.record.vapi_said_goodbye = True
+            return Ending("vapi", "call_ended", detail=f"Vapi closed its socket ({closed.code})")
+        self.record.event("vapi", "lost", code=closed.code, reason=closed.reason)
+        return Ending("vapi", "vapi_lost", 1011, f"Vapi's socket broke ({closed.code} {closed.reason})".strip())

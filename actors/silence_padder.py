@@ -1,0 +1,95 @@
+"""SilencePadder owns the sending half of the caller's socket."""
+
+import attrs
+import trio
+
+from actors.tail import Tail
+from runtime import limits
+from runtime.channels import AssistantStarted, AssistantStopped, AudioReceiveChannel
+from runtime.errors import CallerStalled
+from runtime.leg import Leg, LegClosed, LegStalled
+from runtime.record import CallRecord
+from runtime.settings import TailMode
+from runtime.supervisor import Started
+
+
+@attrs.define
+class SilencePadder:
+    """Writes the agent's audio to the caller, and the tail of silence that each stretch of speech owes.
+
+    `burst`: chunks go out as Vapi sent them, and the tail at once. `paced`: 20 ms frames in real time,
+    the tail too. Speech that arrives cuts the rest of a tail: the queue always goes first.
+    Ends: with `agent_audio`, once all of it is written. A caller who reads nothing for
+    DOWNLINK_STALL_SECONDS raises CallerStalled.
+    Restart: never; half a frame may be on the wire.
+    Cancelled: what is queued is lost, the tail stays unpaid.
+    """
+
+    agent_audio: AudioReceiveChannel
+    leg: Leg
+    record: CallRecord
+    mode: TailMode
+    tail: Tail = attrs.field(factory=Tail)
+    _next_frame_at: float = 0.0
+    _inserted_bytes: int = 0
+
+    async def run(self, task_status: Started) -> None:
+        task_status.started()
+        most_bytes = limits.FRAME_BYTES if self.mode == "paced" else None
+        try:
+            while True:
+                item = await self.agent_audio.receive_by(self.tail.due_at(), most_bytes)
+                if item is None:
+                    await self._pay()
+                elif isinstance(item, bytes):
+                    await self._speak(item)
+                elif isinstance(item, AssistantStarted):
+                    self.tail.on_started()
+                elif isinstance(item, AssistantStopped):
+                    self.tail.on_stopped()
+        except trio.EndOfChannel:
+            return
+        finally:
+            self.agent_audio.close()
+
+    async def _speak(self, pcm: bytes) -> None:
+        await self._send(pcm)
+        audible = self.tail.on_sent(pcm, trio.current_time())
+        if audible or not self.tail.owed:
+            self._report_tail(cut=audible)
+        self.record.counts["downlink_frames"] += 1
+        self.record.counts["downlink_bytes"] += len(pcm)
+
+    async def _pay(self) -> None:
+        """The rest of the tail, until it is paid or the queue has something to say."""
+        while self.tail.owed and self.agent_audio.empty():
+            frame = self.tail.next_frame()
+            await self._send(frame)
+            self._inserted_bytes += len(frame)
+            self.tail.on_paid(frame)
+        if not self.tail.owed:
+            self._report_tail(cut=False)
+
+    def _report_tail(self, *, cut: bool) -> None:
+        if not self._inserted_bytes:
+            return
+        self.record.counts["tails_cut" if cut else "tails"] += 1
+        self.record.counts["tails_overdue"] += self.tail.overdue
+        self.record.counts["tail_bytes"] += self._inserted_bytes
+        seconds = self._inserted_bytes / limits.AUDIO_BYTES_PER_SECOND
+        self.record.event("runtime", "tail", seconds=round(seconds, 3), overdue=self.tail.overdue, cut=cut)
+        self._inserted_bytes = 0
+        self.tail.overdue = False
+
+    async def _send(self, pcm: bytes) -> None:
+        if self.mode == "paced":
+            await trio.sleep_until(self._next_frame_at)
+            self._next_frame_at = (
+                max(self._next_frame_at, trio.current_time()) + len(pcm) / limits.AUDIO_BYTES_PER_SECOND
+            )
+        try:
+            await self.leg.send_audio(pcm)
+        except LegStalled:
+            raise CallerStalled from None
+        except LegClosed:
+            await trio.sleep_forever()  # the caller is gone: the reader tells how, and the call ends

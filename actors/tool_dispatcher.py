@@ -1,0 +1,99 @@
+"""ToolDispatcher runs the tools of one call, in the order in which Vapi asked for them."""
+
+import attrs
+import structlog
+import trio
+
+from actors.engine_reporter import EngineReporter
+from db.door import Answer, BadLedgerKey, Database, DatabaseUnavailable, LedgerConflict
+from runtime import limits
+from runtime.record import CallRecord
+from runtime.supervisor import Started
+from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
+from tools.execution import execute
+from tools.registry import Registry, UnknownTool
+
+NOT_REACHABLE = "the system is not reachable right now; nothing was changed"
+
+
+@attrs.define
+class ToolDispatcher:
+    """Takes POSTs from `tool_posts`, runs their calls one after the other, and answers.
+
+    A duplicate id finds its answer in the ledger: the first run is over by the time its turn comes.
+    What cannot start before the POST's deadline is answered with an error.
+    Ends: with `tool_posts`.
+    Restart: yes; nothing of a call is kept here. The POST in hand is answered with an error.
+    Cancelled: the transaction of the running tool is rolled back whole, the POST in hand gets an error.
+    """
+
+    tool_posts: "trio.MemoryReceiveChannel[PendingPost]"
+    database: Database
+    registry: Registry
+    reporter: EngineReporter
+    record: CallRecord
+    log: structlog.typing.FilteringBoundLogger
+
+    async def run(self, task_status: Started) -> None:
+        task_status.started()
+        async with self.tool_posts:
+            async for post in self.tool_posts:
+                try:
+                    post.answer([await self._run(call, post.deadline) for call in post.calls])
+                finally:
+                    post.fail("the tool was interrupted; nothing was changed")
+
+    async def _run(self, call: ToolCall, post_deadline: float) -> ToolAnswer:
+        started_at = trio.current_time()
+        self.record.event("tool", "tool-call", id=call.id, name=call.name, arguments=call.arguments)
+        answer = await self._guarded(call, post_deadline)
+        if answer.stored:
+            self.record.counts["tool_duplicates"] += 1
+        else:
+            self._report(call, answer)
+        self.record.counts["tool_errors" if answer.error is not None else "tool_results"] += 1
+        self.record.event(
+            "tool",
+            "tool-answer",
+            id=call.id,
+            name=call.name,
+            seconds=round(trio.current_time() - started_at, 4),
+            duplicate=answer.stored,
+            **({"error": answer.error} if answer.error is not None else {"result": answer.result}),
+        )
+        return ToolAnswer(call.id, call.name, answer.result, answer.error)
+
+    async def _guarded(self, call: ToolCall, post_deadline: float) -> Answer:
+        """The tool-call barrier: whatever happens in a tool becomes an answer without internals."""
+        if call.problem is not None:
+            return Answer(None, call.problem)
+        call_id = self.record.vapi_call_id or self.record.id
+        deadline = min(trio.current_time() + limits.TOOL_SECONDS, post_deadline)
+        try:
+            tool = self.registry.get(call.name)
+            with trio.fail_at(deadline):
+                return await execute(self.database, tool, call_id, call.id, call.arguments)
+        except UnknownTool as exc:
+            return Answer(None, exc.line)
+        except BadLedgerKey:
+            return Answer(None, "the tool call's id cannot be kept; nothing was changed")
+        except trio.TooSlowError:
+            return Answer(None, "the tool took too long and was stopped; nothing was changed")
+        except LedgerConflict:
+            self.record.counts["tool_conflicts"] += 1
+            return Answer(None, "this tool call id was used before with other arguments; nothing was changed")
+        except DatabaseUnavailable as exc:
+            self.log.warning("database_unavailable", tool=call.name, error=str(exc))
+            return Answer(None, NOT_REACHABLE)
+        except Exception:  # the tool barrier
+            self.log.exception("tool_failed", tool=call.name, tool_call_id=call.id)
+            return Answer(None, "the tool failed; nothing was changed")
+
+    def _report(self, call: ToolCall, answer: Answer) -> None:
+        """Once per execution; a failed call that is sent again and fails the same way is the same entry."""
+        outcome = answer.error or "done"
+        if self.record.reported.get(call.id) == outcome:
+            return
+        self.record.reported[call.id] = outcome
+        result = {"error": answer.error} if answer.error is not None else answer.result
+        self.reporter.report(call.name, call.arguments, result)

@@ -1,0 +1,68 @@
+"""The sandbox's entry point: the same doors inside hypercorn's lifespan.
+
+    hypercorn --workers 0 --worker-class trio --bind 127.0.0.1:8011 runtime.app:app
+
+hypercorn's own bind serves `/healthz` only, and is for this machine: it has no barrier round a connection.
+With `--workers 0` a failed start is one line and a non-zero exit code. hypercorn then handles no signal, so
+the doors do: SIGTERM drains them, and when they are closed hypercorn is told to stop as by Ctrl-C.
+"""
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from runtime.doors import Doors
+from runtime.errors import SettingsError, StartError
+from runtime.logs import configure_logging
+from runtime.serve import serve
+from runtime.settings import read_settings
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """The ASGI application. It reads nothing and opens nothing until its lifespan starts."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif scope["type"] == "http":
+        found = scope["path"] == "/healthz"
+        body = b'{"status":"ok"}' if found else b'{"error":"not found"}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    await receive()
+    failure: str | None = None
+
+    async def ready(doors: Doors) -> None:
+        print(f"voice listening on {doors.voice_url}", flush=True)  # noqa: T201  # what the entry point promises
+        await send({"type": "lifespan.startup.complete"})
+
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_level)
+        await serve(settings, ready)
+    except (SettingsError, StartError) as exc:
+        failure = str(exc)
+    if failure is not None:
+        sys.stderr.write(f"voice: {failure}\n")
+        await send({"type": "lifespan.startup.failed", "message": failure})
+        return
+    _stop_hypercorn()
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+@trio.lowlevel.enable_ki_protection
+def _stop_hypercorn() -> None:
+    """As Ctrl-C would: under this protection Trio hands the KeyboardInterrupt to hypercorn's main task."""
+    signal.raise_signal(signal.SIGINT)

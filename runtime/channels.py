@@ -1,0 +1,184 @@
+"""A memory channel whose bound is seconds of audio, not a number of items.
+
+`trio.open_memory_channel` counts items, and an audio message may be 2 bytes or 64 KiB: a bound in items
+bounds neither delay nor memory. This one counts bytes. Otherwise it behaves as Trio's: closing the send
+end lets what is queued be received and then raises `trio.EndOfChannel`; closing the receive end makes
+sends raise `trio.BrokenResourceError`; using an end after closing it raises `trio.ClosedResourceError`.
+
+A message is accepted when it fits, or when the channel is empty: one message larger than the bound must
+not wait for ever. One sender, one receiver.
+
+Between the audio, in order, go the facts that belong to that place in it (`TurnEvent`): two channels
+could not tell whether speech ended before or behind a chunk. A fact weighs as much as a 20 ms frame.
+"""
+
+from collections import deque
+
+import attrs
+import trio
+
+from runtime import limits
+
+
+@attrs.frozen
+class AssistantStarted:
+    """A stretch of the assistant's speech begins."""
+
+
+@attrs.frozen
+class AssistantStopped:
+    """Vapi has said all of this stretch; a late chunk may still follow."""
+
+
+@attrs.frozen
+class CallerInterrupted:
+    """The caller barged in; `dropped_seconds` of stale speech were thrown away."""
+
+    dropped_seconds: float
+
+
+TurnEvent = AssistantStarted | AssistantStopped | CallerInterrupted
+Item = bytes | TurnEvent
+
+
+def _weight(item: Item) -> int:
+    return len(item) if isinstance(item, bytes) else limits.FRAME_BYTES
+
+
+@attrs.define
+class _State:
+    """Mutable, all of it: the queue and its weight in bytes, the peak, who has closed."""
+
+    bound_bytes: int
+    items: deque[Item] = attrs.field(factory=deque)
+    queued_bytes: int = 0
+    peak_bytes: int = 0
+    waits: int = 0
+    send_closed: bool = False
+    receive_closed: bool = False
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def put(self, item: Item) -> None:
+        self.items.append(item)
+        self.queued_bytes += _weight(item)
+        self.peak_bytes = max(self.peak_bytes, self.queued_bytes)
+        self.notify()
+
+    def take(self, most_bytes: int | None) -> Item:
+        item = self.items.popleft()
+        if most_bytes is not None and isinstance(item, bytes):
+            while len(item) < most_bytes and self.items and isinstance(following := self.items[0], bytes):
+                item += following
+                self.items.popleft()
+            if len(item) > most_bytes:
+                self.items.appendleft(item[most_bytes:])
+                item = item[:most_bytes]
+        self.queued_bytes -= _weight(item)
+        self.notify()
+        return item
+
+
+@attrs.frozen
+class AudioStatistics:
+    """A channel's fill against its bound, in seconds of audio, and how often a sender had to wait."""
+
+    bound_seconds: float
+    queued_seconds: float
+    peak_seconds: float
+    waits: int
+
+
+@attrs.define
+class AudioSendChannel:
+    """The writing end. Cancelled while waiting: the message was not taken."""
+
+    _state: _State
+
+    async def send(self, item: Item) -> None:
+        """Queue `item`, waiting while the channel is full."""
+        await trio.lowlevel.checkpoint()
+        if not self._fits(_weight(item)):
+            self._state.waits += 1
+            while not self._fits(_weight(item)):
+                await self._state.changed.wait()
+        self._state.put(item)
+
+    def _fits(self, size_bytes: int) -> bool:
+        state = self._state
+        if state.send_closed:
+            raise trio.ClosedResourceError("this audio channel's send end was closed")
+        if state.receive_closed:
+            raise trio.BrokenResourceError("the receiver of this audio channel is gone")
+        return not state.items or state.queued_bytes + size_bytes <= state.bound_bytes
+
+    def drop_audio(self) -> float:
+        """Throw away the audio that waits to be received, not the facts; returns its seconds."""
+        state = self._state
+        facts = [item for item in state.items if not isinstance(item, bytes)]
+        before_bytes = state.queued_bytes
+        state.items = deque(facts)
+        state.queued_bytes = sum(map(_weight, facts))
+        state.notify()
+        return (before_bytes - state.queued_bytes) / limits.AUDIO_BYTES_PER_SECOND
+
+    def close(self) -> None:
+        self._state.send_closed = True
+        self._state.notify()
+
+    def statistics(self) -> AudioStatistics:
+        return _statistics(self._state)
+
+
+@attrs.define
+class AudioReceiveChannel:
+    """The reading end. Cancelled while waiting: nothing was taken."""
+
+    _state: _State
+
+    async def receive(self, most_bytes: int | None = None) -> Item:
+        """The next item; with `most_bytes`, up to that much of the audio before the next fact."""
+        await trio.lowlevel.checkpoint()
+        state = self._state
+        while not state.items:
+            if state.receive_closed:
+                raise trio.ClosedResourceError("this audio channel's receive end was closed")
+            if state.send_closed:
+                raise trio.EndOfChannel("no more audio")
+            await state.changed.wait()
+        return state.take(most_bytes)
+
+    async def receive_by(self, deadline: float, most_bytes: int | None = None) -> Item | None:
+        """As `receive`, but None once `deadline` (Trio's clock) has passed and nothing is queued."""
+        if self._state.items:
+            return await self.receive(most_bytes)
+        with trio.move_on_at(deadline):
+            return await self.receive(most_bytes)
+        return None
+
+    def empty(self) -> bool:
+        return not self._state.items
+
+    def close(self) -> None:
+        state = self._state
+        state.receive_closed = True
+        state.items.clear()
+        state.queued_bytes = 0
+        state.notify()
+
+    def statistics(self) -> AudioStatistics:
+        return _statistics(self._state)
+
+
+def _statistics(state: _State) -> AudioStatistics:
+    rate = limits.AUDIO_BYTES_PER_SECOND
+    return AudioStatistics(state.bound_bytes / rate, state.queued_bytes / rate, state.peak_bytes / rate, state.waits)
+
+
+def open_audio_channel(bound_seconds: float) -> tuple[AudioSendChannel, AudioReceiveChannel]:
+    """A channel that holds at most `bound_seconds` of PCM16 at 24 kHz, or one message if that is longer."""
+    state = _State(round(bound_seconds * limits.AUDIO_BYTES_PER_SECOND))
+    return AudioSendChannel(state), AudioReceiveChannel(state)

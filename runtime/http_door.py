@@ -1,0 +1,102 @@
+"""Serving HTTP: hypercorn's connection handler on listeners of ours, each connection behind a barrier.
+
+hypercorn's own `serve` lets one connection's error through its nursery and out of the process: one packet
+(a WebSocket upgrade with bytes behind it) ends the server (hypercorn's issue #225). It also shields its
+sends without a deadline, so a peer that stops reading cannot be cancelled. Here a connection's error ends
+that connection, and a send has a deadline. hypercorn is pinned: `TCPServer` is not its public face.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+from runtime import limits
+from runtime.supervisor import Started
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="HttpDoor")
+
+
+@attrs.define(eq=False)
+class BoundedStream(trio.abc.HalfCloseableStream):
+    """A socket whose sends are bounded, also under hypercorn's shield; closed by force when one fails."""
+
+    inner: trio.SocketStream
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        return self.inner.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.inner.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            with trio.fail_after(limits.HTTP_SEND_SECONDS):
+                await self.inner.send_all(data)
+        except trio.TooSlowError:
+            await trio.aclose_forcefully(self.inner)
+            raise trio.BrokenResourceError("the peer does not read its answer") from None
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.inner.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self.inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@attrs.define
+class HttpDoor:
+    """One ASGI app on its listeners. An actor.
+
+    Ends: only by its scope, or with a listener's error.
+    Restart: never; its listeners are closed with it.
+    Cancelled: requests in progress are cut.
+    """
+
+    app: Any
+    listeners: list[trio.SocketListener]
+
+    async def run(self, task_status: Started) -> None:
+        config = Config()
+        config.read_timeout = limits.HTTP_IDLE_SECONDS  # type: ignore[assignment]  # floats work; 0.18 says int
+        config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS
+        config.include_server_header = False
+        config.accesslog = config.errorlog = None
+        app = wrap_app(self.app, limits.BODY_BYTES, "asgi")
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await behind_the_barrier(
+                TCPServer(app, config, WorkerContext(None), ConnectionState({}), BoundedStream(stream)).run,  # type: ignore[arg-type]  # it asks for a stream with .socket, says SSLStream
+                stream,
+            )
+
+        await serve_connections(serve, self.listeners, task_status)
+
+
+async def behind_the_barrier(serve: Callable[[], Awaitable[None]], stream: trio.abc.AsyncResource) -> None:
+    """The connection barrier: an error of one connection is logged and ends that connection."""
+    try:
+        await serve()
+    except Exception as exc:  # noqa: BLE001  # the connection barrier
+        _log.warning("connection_failed", error=repr(exc)[:300])
+    finally:
+        with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
+            await trio.aclose_forcefully(stream)
+
+
+async def serve_connections(
+    serve: Callable[[trio.SocketStream], Awaitable[None]], listeners: list[trio.SocketListener], task_status: Started
+) -> None:
+    task_status.started()
+    await trio.serve_listeners(serve, listeners)

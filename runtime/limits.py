@@ -1,0 +1,72 @@
+"""Every number of the runtime, with its unit in its name and its reason beside it.
+
+This module imports nothing, so every room may import it. The unit is the last word of a name.
+"""
+
+from typing import Final
+
+# --- Audio: PCM16, 24 kHz, mono, both ways (the voice_ws contract; Vapi is asked for the same).
+SAMPLE_RATE_HZ: Final = 24_000
+SAMPLE_BYTES: Final = 2
+AUDIO_BYTES_PER_SECOND: Final = SAMPLE_RATE_HZ * SAMPLE_BYTES
+FRAME_SECONDS: Final = 0.020  # what voice_ws callers send, and what `paced` emits
+FRAME_BYTES: Final = 960
+
+CALLER_AUDIO_SECONDS: Final = 0.5  # more would be heard as delay; when full, the reader stops reading
+AGENT_AUDIO_SECONDS: Final = 10.0  # Vapi may run ahead of the caller; when full, the reads from Vapi stop
+
+# --- The tail that follows each stretch of speech.
+TAIL_SECONDS: Final = 1.7  # the caller's detector needs about 1.5 s of silence; 0.2 s of margin
+TAIL_SETTLE_SECONDS: Final = 0.060  # a chunk that Vapi sent before `stopped` may arrive this much after it
+TAIL_OVERDUE_SECONDS: Final = 2.0  # no `stopped` came: pay all the same, and count it
+AUDIBLE_PEAK: Final = 100  # of 32,767, about -50 dBFS: above comfort noise and dither, below any speech
+
+# --- The uplink.
+UPLINK_SILENT_SECONDS: Final = 0.200  # a caller quiet on the wire this long gets zero frames sent for him
+UPLINK_STALL_SECONDS: Final = 2.0  # Vapi takes no byte for this long: the call is over
+DOWNLINK_STALL_SECONDS: Final = 8.0  # a caller's network may pause; longer than this he has gone
+
+# --- Setting up and tearing down.
+SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket
+HANDSHAKE_SECONDS: Final = 5.0  # one WebSocket or TLS handshake, on either leg
+VAPI_CREATE_SECONDS: Final = 15.0  # POST /call; within SETUP_SECONDS, with room left to dial
+VAPI_REST_SECONDS: Final = 5.0  # any other request to Vapi's API
+ORPHAN_SECONDS: Final = 10.0  # a call nobody waits for is ended within this time of the reply
+LOST_REPLY_SECONDS: Final = 30.0  # how long a call whose reply was lost is searched for
+LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
+CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
+CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
+CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported
+DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long
+CALLS_END_SECONDS: Final = 8.0  # for all of them to end in order: five actors, two closes, each bounded
+MAX_CALLS: Final = 200  # measured by nobody yet: what one process should carry with room to spare
+
+# --- The webhook. The deadlines nest: tool 15 < answer 17 < Vapi 20 < gateway 25.
+TOOL_SECONDS: Final = 15.0
+POST_SECONDS: Final = 17.0
+VAPI_TOOL_TIMEOUT_SECONDS: Final = 20
+CALL_ID_WAIT_SECONDS: Final = 1.0  # a tool call may overtake the reply to POST /call
+TOOL_QUEUE_ITEMS: Final = 16
+BODY_BYTES: Final = 2 * 1024 * 1024  # a webhook body carries the conversation so far
+BODY_SECONDS: Final = 10.0  # to receive it whole
+HTTP_IDLE_SECONDS: Final = 30.0  # a keep-alive connection without a request
+HTTP_SEND_SECONDS: Final = 10.0  # a peer that does not read its answer
+RESTARTS: Final = 3  # of one restartable actor ...
+RESTART_PERIOD_SECONDS: Final = 60.0  # ... within this time; then its call ends
+
+# --- Sizes.
+CALLER_MESSAGE_BYTES: Final = 64 * 1024  # one audio frame; json mode carries it as base64
+CALLER_TEXT_BYTES: Final = 96 * 1024  # 64 KiB as base64, with its wrapping
+VAPI_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # a conversation-update grows with the call
+SOCKET_SEND_BUFFER_BYTES: Final = 64 * 1024  # the kernel would hold seconds of audio otherwise
+TCP_USER_TIMEOUT_MS: Final = 8_000  # unacknowledged data for this long: the peer is gone
+VAPI_ERROR_BODY_BYTES: Final = 300  # how much of a foreign error body is quoted
+
+# --- The engine.
+REPORTS_ITEMS: Final = 1_000
+REPORT_SECONDS: Final = 2.0  # one POST; the engine is on the same network
+REPORT_FLUSH_SECONDS: Final = 5.0  # at shutdown, for what is still queued
+
+# --- The database.
+LEDGER_PURGE_EVERY_SECONDS: Final = 3_600.0
+DATABASE_START_SECONDS: Final = 10.0  # to read or make the webhook key at start

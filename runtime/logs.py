@@ -1,0 +1,40 @@
+"""Logging: one line per event on stderr, for people in a terminal, JSON otherwise."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from runtime.record import Event, EventSink
+
+
+def configure_logging(level: str) -> None:
+    human = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer() if not human else _unchanged,
+            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+
+
+def _unchanged(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return event
+
+
+def logging_sink() -> EventSink:
+    """A call's events as debug lines. What people said and what tools answered stays out of them."""
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    private = {"text", "arguments", "result"}
+
+    def sink(event: Event) -> None:
+        data = {key: value for key, value in event.data.items() if key not in private}
+        log.debug(event.event, call_id=event.call, who=event.who, t=event.t, **{f"_{k}": v for k, v in data.items()})
+
+    return sink

@@ -1,0 +1,109 @@
+"""The record of one call: what must outlive its actors, and what is told of it afterwards.
+
+A restarted dispatcher must neither forget nor grant anything, and a webhook finds its call before the
+call's id at Vapi is known: so secret, phase, ids and counts live here, not in an actor.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import attrs
+import trio
+
+from runtime.errors import CallError
+from runtime.tool_posts import PendingPost
+
+Who = Literal["caller", "agent", "vapi", "tool", "engine", "runtime"]
+Phase = Literal["setting_up", "live", "over"]
+
+
+@attrs.frozen
+class Event:
+    """One line of trace.jsonl. `t`: seconds since the caller connected; `mono`: CLOCK_MONOTONIC, which all
+    processes of a host share."""
+
+    t: float
+    mono: float
+    call: str
+    who: Who
+    event: str
+    data: dict[str, Any]
+
+
+EventSink = Callable[[Event], None]
+
+
+@attrs.frozen
+class Ending:
+    """Why a call ended, and what its caller is told. Reasons are fixed words (runtime/errors.py)."""
+
+    by: Literal["caller", "vapi", "runtime"]
+    reason: str
+    code: int = 1000
+    detail: str = ""
+
+    @classmethod
+    def of(cls, error: CallError, by: Literal["caller", "vapi", "runtime"]) -> "Ending":
+        return cls(by, error.close_reason, error.code, str(error))
+
+
+@attrs.define(eq=False)
+class CallRecord:
+    """Mutable: phase, vapi_call_id, ending, counts, tool_posts. Written by the call's own actors and by
+    VapiCalls (vapi_call_id); read by the webhook and the doors."""
+
+    id: str
+    _sink: EventSink
+    call_key: bytes = attrs.field(factory=lambda: secrets.token_bytes(16), repr=False)
+    phase: Phase = "setting_up"
+    vapi_call_id: str | None = None
+    vapi_call_known: trio.Event = attrs.field(factory=trio.Event, repr=False)
+    vapi_said_goodbye: bool = False
+    """Vapi ended the call itself: there is nothing left to end."""
+    reported: dict[str, str] = attrs.field(factory=dict, repr=False)
+    """Per toolCallId, the outcome that the engine was told."""
+    tool_posts: "trio.MemorySendChannel[PendingPost] | None" = attrs.field(default=None, repr=False)
+    ending: Ending | None = None
+    counts: Counter[str] = attrs.field(factory=Counter)
+    peaks: dict[str, float] = attrs.field(factory=dict)
+    started_at: float = attrs.field(factory=trio.current_time)
+
+    def event(self, who: Who, event: str, /, **data: Any) -> None:
+        now = trio.current_time()
+        self._sink(Event(round(now - self.started_at, 4), time.monotonic(), self.id, who, event, data))
+
+    def known_at_vapi_as(self, vapi_call_id: str) -> None:
+        self.vapi_call_id = vapi_call_id
+        self.vapi_call_known.set()
+
+    @property
+    def age_seconds(self) -> float:
+        return trio.current_time() - self.started_at
+
+
+@attrs.frozen
+class Calls:
+    """The calls of this process, found by the key that their webhooks carry."""
+
+    _by_key: dict[bytes, CallRecord] = attrs.field(factory=dict)
+
+    @contextmanager
+    def registered(self, record: CallRecord) -> Iterator[None]:
+        self._by_key[record.call_key] = record
+        try:
+            yield
+        finally:
+            del self._by_key[record.call_key]
+
+    def find(self, call_key: bytes) -> CallRecord | None:
+        return self._by_key.get(call_key)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[CallRecord]:
+        return iter(list(self._by_key.values()))

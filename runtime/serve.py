@@ -1,0 +1,53 @@
+"""`voice serve`, and what the sandbox's entry point shares with it: a database behind the doors."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from db.door import BadDatabaseUrl, Database, check_database_url
+from db.embedded import EmbeddedServerError, open_embedded_server
+from db.pool import open_database
+from runtime.doors import Doors, stay_open
+from runtime.errors import SettingsError, StartError
+from runtime.logs import logging_sink
+from runtime.settings import Settings
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Serve")
+EMBEDDED_FOLDER = Path("runs/postgres")
+
+
+@asynccontextmanager
+async def open_configured_database(settings: Settings) -> AsyncIterator[Database]:
+    """DATABASE_URL when it is set, else an embedded server whose data stays in runs/postgres.
+
+    Raises SettingsError and StartError. A server that is down is not an error: tools answer errors until it is back.
+    """
+    if settings.database_url is not None:
+        try:
+            check_database_url(settings.database_url)
+        except BadDatabaseUrl as exc:
+            raise SettingsError(f"DATABASE_URL: {exc}") from exc
+        _log.info("database", uses="DATABASE_URL")
+        async with open_database(settings.database_url) as database:
+            yield database
+        return
+    server = open_embedded_server(EMBEDDED_FOLDER)
+    try:
+        url = await server.__aenter__()
+    except EmbeddedServerError as exc:
+        raise StartError(f"DATABASE_URL is not set and no server can be started: {exc}") from exc
+    try:
+        _log.info("database", uses="embedded server", data=str(EMBEDDED_FOLDER))
+        async with open_database(url) as database:
+            yield database
+    finally:
+        await server.__aexit__(None, None, None)
+
+
+async def serve(settings: Settings, ready: Callable[[Doors], Awaitable[None]]) -> bool:
+    """Serve calls until told to stop. Raises SettingsError and StartError, each in one line."""
+    settings.require_vapi()
+    async with open_configured_database(settings) as database:
+        return await stay_open(settings, database, logging_sink(), ready)

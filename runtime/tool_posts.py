@@ -1,0 +1,193 @@
+"""Vapi's tool-calls webhook, pure: bytes in, tool calls out; answers in, the reply's bytes out.
+
+Every shape of request that has been seen or is documented is read here, and every rule of the reply is
+kept here, in one builder: Vapi drops a result it does not like without a word ("No result returned").
+Sources: Vapi's documentation (custom tools, troubleshooting, server events), its OpenAPI
+(ToolCallFunction, FunctionToolWithToolCall, ToolCallResult), live recordings of public servers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import msgspec
+import trio
+
+from runtime import limits
+
+
+class BadPost(Exception):
+    """The body cannot be read as tool calls. The text is one line for whoever sent it."""
+
+
+@attrs.frozen
+class ToolCall:
+    """One call of a tool. `problem` says why its arguments cannot be used; then `arguments` is empty."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    problem: str | None = None
+
+
+@attrs.frozen
+class ToolAnswer:
+    """What the model gets: exactly one of `result` (any JSON) and `error` (one line)."""
+
+    tool_call_id: str
+    name: str
+    result: Any = None
+    error: str | None = None
+
+
+@attrs.frozen
+class ParsedPost:
+    kind: str
+    """`tool-calls`, or another of Vapi's server messages, which need no answer."""
+    call_id: str | None
+    calls: tuple[ToolCall, ...] = ()
+    legacy: bool = False
+    """The deprecated `function-call` message, whose reply is a bare `{"result": …}`."""
+
+
+def parse_post(body: bytes) -> ParsedPost:
+    """Raises BadPost."""
+    try:
+        root = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise BadPost("the body is not JSON") from None
+    message = root.get("message") if isinstance(root, dict) else None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise BadPost('the body has no {"message": {"type": …}}')
+    call = message.get("call")
+    call_id = call.get("id") if isinstance(call, dict) else None
+    call_id = call_id if isinstance(call_id, str) else None
+    if message["type"] == "function-call":
+        return ParsedPost("tool-calls", call_id, (_legacy_call(message),), legacy=True)
+    if message["type"] != "tool-calls":
+        return ParsedPost(message["type"], call_id)
+    calls = tuple(_tool_call(entry, name) for entry, name in _entries(message))
+    if not calls:
+        raise BadPost("a tool-calls message without tool calls")
+    return ParsedPost("tool-calls", call_id, calls)
+
+
+def _entries(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """(call, name of its tool's definition): toolCallList, else toolCalls, else toolWithToolCallList."""
+    for field in ("toolCallList", "toolCalls"):
+        listed = message.get(field)
+        if isinstance(listed, list) and listed:
+            return [(entry, "") for entry in listed if isinstance(entry, dict)]
+    entries = []
+    paired = message.get("toolWithToolCallList")
+    for pair in paired if isinstance(paired, list) else []:
+        if isinstance(pair, dict) and isinstance(pair.get("toolCall"), dict):
+            definition = pair.get("function")
+            name = definition.get("name") if isinstance(definition, dict) else pair.get("name")
+            entries.append((pair["toolCall"], str(name or "")))
+    return entries
+
+
+def _tool_call(entry: dict[str, Any], definition_name: str) -> ToolCall:
+    function = entry.get("function")
+    function = function if isinstance(function, dict) else {}
+    name = function.get("name") or entry.get("name") or definition_name
+    tool_call_id = entry.get("id")
+    if not isinstance(tool_call_id, str) or not tool_call_id:
+        raise BadPost("a tool call without an id: there is nothing to answer to")
+    for holder, key in ((function, "arguments"), (entry, "arguments"), (function, "parameters"), (entry, "parameters")):
+        if key in holder:
+            return _with_arguments(tool_call_id, str(name or ""), holder[key])
+    return ToolCall(tool_call_id, str(name or ""), {})
+
+
+def _legacy_call(message: dict[str, Any]) -> ToolCall:
+    function = message.get("functionCall")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise BadPost("a function-call message without a functionCall")
+    raw = function.get("parameters", {})
+    # The old message has no id. The same function with the same arguments counts as the same call.
+    made_id = f"function-call:{function['name']}:{msgspec.json.encode(raw, order='deterministic').decode()}"
+    return _with_arguments(made_id, function["name"], raw)
+
+
+def _with_arguments(tool_call_id: str, name: str, raw: Any) -> ToolCall:
+    """Arguments come as an object (live), as a JSON string (OpenAPI), or empty."""
+    if isinstance(raw, str):
+        try:
+            raw = msgspec.json.decode(raw) if raw.strip() else {}
+        except (msgspec.DecodeError, RecursionError):
+            return ToolCall(tool_call_id, name, {}, "the arguments are not JSON")
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        return ToolCall(tool_call_id, name, {}, "the arguments are not a JSON object")
+    return ToolCall(tool_call_id, name, raw)
+
+
+def build_reply(answers: Sequence[ToolAnswer], *, legacy: bool = False) -> bytes:
+    """The body of a 200: every id answered, in order; `result` or `error` a string without a line break."""
+    if legacy and len(answers) == 1:
+        answer = answers[0]
+        said = {"error": _one_line(answer.error)} if answer.error is not None else {"result": _string(answer.result)}
+        return msgspec.json.encode(said)
+    return msgspec.json.encode({"results": [_reply_entry(answer) for answer in answers]})
+
+
+def _reply_entry(answer: ToolAnswer) -> dict[str, str]:
+    entry = {"toolCallId": answer.tool_call_id, "name": answer.name}
+    if answer.error is not None:
+        entry["error"] = _one_line(answer.error)
+    else:
+        entry["result"] = _string(answer.result)
+    return entry
+
+
+def _string(result: Any) -> str:
+    """An object becomes compact JSON, in which a line break inside a value is escaped and so harmless."""
+    if isinstance(result, str):
+        return _one_line(result)
+    return msgspec.json.encode(result, enc_hook=str).decode()
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()) or "no text"
+
+
+@attrs.define(eq=False)
+class PendingPost:
+    """A POST on its way through a call's dispatcher. Answered once; `wait` gives the answers.
+
+    Mutable: `_answers`, set once.
+    """
+
+    calls: tuple[ToolCall, ...]
+    deadline: float
+    """On Trio's clock: when the reply must be on its way."""
+    _answers: list[ToolAnswer] | None = None
+    _answered: trio.Event = attrs.field(factory=trio.Event)
+
+    @classmethod
+    def arriving_now(cls, calls: tuple[ToolCall, ...]) -> "PendingPost":
+        return cls(calls, trio.current_time() + limits.POST_SECONDS)
+
+    def answer(self, answers: Sequence[ToolAnswer]) -> None:
+        if self._answers is None:
+            self._answers = list(answers)
+            self._answered.set()
+
+    def fail(self, line: str) -> None:
+        """Answer every call with the same error, unless this POST has its answers."""
+        self.answer(errors_for(self.calls, line))
+
+    async def wait(self) -> list[ToolAnswer]:
+        """The answers, or errors when the deadline passes first."""
+        with trio.move_on_at(self.deadline):
+            await self._answered.wait()
+        if self._answers is None:
+            return errors_for(self.calls, "the tool took too long; nothing is known of its outcome")
+        return self._answers
+
+
+def errors_for(calls: Sequence[ToolCall], line: str) -> list[ToolAnswer]:
+    return [ToolAnswer(call.id, call.name, error=line) for call in calls]

@@ -1,0 +1,128 @@
+"""The voice door: callers' WebSockets at `/voice`, one call each."""
+
+import secrets
+from functools import partial
+from typing import cast, get_args
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import structlog
+import trio
+
+from actors.call import run_call
+from runtime import limits
+from runtime.house import House
+from runtime.http_door import behind_the_barrier, serve_connections
+from runtime.record import CallRecord, Ending
+from runtime.supervisor import Started
+from runtime.voice_ws import VoiceProtocol, framing_for
+from runtime.ws_leg import Upgrade, WebSocketLeg, receive_upgrade, tune
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VoiceDoor")
+TOO_MANY_CALLS = Ending("runtime", "too_many_calls", 1013)
+INTERNAL_ERROR = Ending("runtime", "internal_error", 1011)
+SHUTTING_DOWN = Ending("runtime", "shutting_down", 1001)
+
+
+@attrs.define(eq=False)
+class VoiceDoor:
+    """Accepts callers and runs their calls. An actor.
+
+    Ends: when `drain` was called and the last call is over; calls that last longer than DRAIN_SECONDS are
+    ended in order then, with 1001. While it drains, new callers are refused with 1013.
+    Restart: never; its listeners are closed with it.
+    Cancelled: every call is taken down in order, its caller told 1001.
+    """
+
+    house: House
+    listeners: list[trio.SocketListener]
+    _draining: trio.Event = attrs.field(factory=trio.Event)
+    _idle: trio.Event = attrs.field(factory=trio.Event)
+    _running: set[trio.CancelScope] = attrs.field(factory=set)
+
+    def drain(self) -> None:
+        """Take no more calls; returns at once."""
+        self._draining.set()
+
+    def end_calls_now(self) -> None:
+        self._draining.set()
+        for scope in self._running:
+            scope.cancel()
+
+    async def run(self, task_status: Started) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_connections, self._connection, self.listeners, task_status)
+            await self._draining.wait()
+            await self._wait_idle(limits.DRAIN_SECONDS)
+            self.end_calls_now()
+            await self._wait_idle(limits.CALLS_END_SECONDS)
+            nursery.cancel_scope.cancel()
+
+    async def _wait_idle(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while self._running:
+                await self._idle.wait()
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        await behind_the_barrier(partial(self._serve, stream), stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        tune(stream)
+        async with trio.open_nursery() as nursery:
+            upgrade = await receive_upgrade(nursery, stream)
+            if upgrade is not None:
+                await self._answer(upgrade, nursery)
+            nursery.cancel_scope.cancel()
+
+    async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery) -> None:
+        target = urlsplit(upgrade.path)
+        protocol = parse_qs(target.query).get("protocol", [self.house.settings.voice_protocol])[-1]
+        if target.path != "/voice":
+            await upgrade.reject(404, "callers connect to /voice")
+            return
+        if protocol not in get_args(VoiceProtocol):
+            await upgrade.reject(400, "protocol is binary or json")
+            return
+        leg = await upgrade.accept(framing_for(cast(VoiceProtocol, protocol)))
+        if self._draining.is_set() or len(self._running) >= self.house.settings.max_calls:
+            self.house.counts["calls_refused"] += 1
+            await leg.aclose(TOO_MANY_CALLS.code, TOO_MANY_CALLS.reason)
+            return
+        await self._call(leg, nursery)
+
+    async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery) -> None:
+        record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
+        record.event("caller", "connected")
+        ending = INTERNAL_ERROR
+        scope = trio.CancelScope()
+        self._running.add(scope)
+        try:
+            with scope:
+                ending = await run_call(leg, record, self.house, nursery)
+            if scope.cancelled_caught:
+                ending = SHUTTING_DOWN
+        finally:
+            record.ending = ending
+            self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
+            await leg.aclose(ending.code, ending.reason)
+            _summarise(record, ending)
+            self._running.discard(scope)
+            self._idle.set()
+            self._idle = trio.Event()
+
+
+def _summarise(record: CallRecord, ending: Ending) -> None:
+    """One line and one event with what one asks first about a call."""
+    record.event("runtime", "call-over", by=ending.by, reason=ending.reason, detail=ending.detail)
+    say = _log.info if ending.reason in ("call_ended", "shutting_down") else _log.warning
+    say(
+        "call_over",
+        call_id=record.id,
+        vapi_call_id=record.vapi_call_id,
+        seconds=round(record.age_seconds, 3),
+        ended_by=ending.by,
+        reason=ending.reason,
+        detail=ending.detail,
+        **dict(record.counts),
+        **{name: round(peak, 3) for name, peak in record.peaks.items()},
+    )
