@@ -75,7 +75,8 @@ class VapiCalls:
                 try:
                     yield leg
                 finally:
-                    said_goodbye = await _say_goodbye(leg, record)
+                    with trio.move_on_after(limits.CLOSE_SECONDS * 3, shield=True):
+                        said_goodbye = await _say_goodbye(leg, record)
         finally:
             if not (said_goodbye or record.vapi_said_goodbye):
                 self._start(self._end_orphan, created, not dialled)

@@ -67,7 +67,7 @@ class HttpDoor:
     app: Any
     listeners: list[trio.SocketListener]
 
-    async def run(self, task_status: Started) -> None:
+    async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         config = Config()
         config.read_timeout = limits.HTTP_IDLE_SECONDS  # type: ignore[assignment]  # floats work; 0.18 says int
         config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS

@@ -1,7 +1,7 @@
 """`voice serve`, and what the sandbox's entry point shares with it: a database behind the doors."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -33,17 +33,13 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
         async with open_database(settings.database_url) as database:
             yield database
         return
-    server = open_embedded_server(EMBEDDED_FOLDER)
-    try:
-        url = await server.__aenter__()
-    except EmbeddedServerError as exc:
-        raise StartError(f"DATABASE_URL is not set and no server can be started: {exc}") from exc
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(open_embedded_server(EMBEDDED_FOLDER))
+        except EmbeddedServerError as exc:
+            raise StartError(f"DATABASE_URL is not set and no server can be started: {exc}") from exc
         _log.info("database", uses="embedded server", data=str(EMBEDDED_FOLDER))
-        async with open_database(url) as database:
-            yield database
-    finally:
-        await server.__aexit__(None, None, None)
+        yield await stack.enter_async_context(open_database(url))
 
 
 async def serve(settings: Settings, ready: Callable[[Doors], Awaitable[None]]) -> bool:

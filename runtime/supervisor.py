@@ -198,6 +198,6 @@ async def open_supervisor(name: str, log: structlog.typing.FilteringBoundLogger)
         except Exception as exc:  # noqa: BLE001  # not swallowed: raised below, unwrapped, once the children are gone
             body_error = exc
         finally:
-            await supervisor._stop()
+            await supervisor._stop()  # noqa: ASYNC102  # every wait in it is shielded and bounded
     if body_error is not None:
         raise body_error

@@ -49,7 +49,7 @@ class VoiceDoor:
         for scope in self._running:
             scope.cancel()
 
-    async def run(self, task_status: Started) -> None:
+    async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_connections, self._connection, self.listeners, task_status)
             await self._draining.wait()
@@ -104,7 +104,8 @@ class VoiceDoor:
         finally:
             record.ending = ending
             self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
-            await leg.aclose(ending.code, ending.reason)
+            with trio.move_on_after(limits.CLOSE_SECONDS * 3, shield=True):
+                await leg.aclose(ending.code, ending.reason)
             _summarise(record, ending)
             self._running.discard(scope)
             self._idle.set()

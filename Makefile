@@ -1,0 +1,51 @@
+# The two commands a newcomer needs: `make demo` and `make test`. Everything they install goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements-dev.lock
+STAMP := $(VENV)/.installed
+SOURCES := runtime actors tools db simulation tests
+
+.PHONY: demo test check lint types unit install system-packages lock speech clean
+
+demo: install ## one whole simulated call, artifacts in runs/<time>/
+	@$(BIN)/voice demo
+
+test: install check unit ## lint, types and the whole test suite
+
+check: lint types
+
+lint: install
+	@echo "== ruff, flake8-async"
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(git ls-files 'runtime/*.py' 'actors/*.py' 'tools/*.py' 'db/*.py' 'simulation/*.py')
+
+types: install
+	@echo "== mypy --strict"
+	@$(BIN)/mypy
+
+unit: install
+	@echo "== pytest"
+	@$(BIN)/pytest
+
+install: $(STAMP)
+
+# Reinstalled only when a lock, the project file or the interpreter has changed, so that the second run is offline.
+$(STAMP): $(LOCK) pyproject.toml scripts/install.sh
+	@PYTHON=$(PYTHON) sh scripts/install.sh $(VENV) $(LOCK)
+	@touch $@
+
+system-packages: ## Debian packages the wire tests use; as root installs, else prints what is missing
+	@sh scripts/system_packages.sh
+
+lock: ## renew both locks (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade --extra dev pyproject.toml -o requirements-dev.lock
+
+speech: install ## render the phrases of the scenarios again (needs Debian's flite)
+	$(BIN)/python -m simulation.speech render scenarios/*.yaml
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache

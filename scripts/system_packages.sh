@@ -1,0 +1,21 @@
+#!/bin/sh
+# Debian packages that some tests use. As root they are installed; otherwise this says what is missing.
+# None is needed to run the product. A test without its program is skipped, with the reason.
+set -eu
+missing=""
+want() { # want PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+want curl curl
+
+if [ -z "$missing" ]; then
+    echo "system-packages: nothing is missing"
+elif ! command -v apt-get >/dev/null 2>&1; then
+    echo "system-packages: this is not Debian; install by hand:$missing"
+elif [ "$(id -u)" -ne 0 ]; then
+    echo "system-packages: missing:$missing (as root: apt-get install$missing)"
+else
+    echo "system-packages: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
