@@ -2,20 +2,24 @@
 
     hypercorn --workers 0 --worker-class trio --bind 127.0.0.1:8011 runtime.app:app
 
-hypercorn's own bind serves `/healthz` only, and is for this machine: it has no barrier round a connection.
+hypercorn's own bind serves `/healthz` only, and is for this machine.
 With `--workers 0` a failed start is one line and a non-zero exit code. hypercorn then handles no signal, so
 the doors do: SIGTERM drains them, and when they are closed hypercorn is told to stop as by Ctrl-C.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import trio
+from h11 import LocalProtocolError
 
 from runtime.doors import Doors
 from runtime.errors import SettingsError, StartError
+from runtime.http_door import contain_hypercorn
 from runtime.logs import configure_logging
 from runtime.serve import serve
 from runtime.settings import read_settings
@@ -36,12 +40,13 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": body})
     elif scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1000})
+        with suppress(LocalProtocolError):  # a request with bytes behind it has had its 400
+            await send({"type": "websocket.close", "code": 1000})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     await receive()
-    failure: str | None = None
+    contain_hypercorn()  # before it listens
 
     async def ready(doors: Doors) -> None:
         print(f"voice listening on {doors.voice_url}", flush=True)  # noqa: T201  # what the entry point promises
@@ -52,14 +57,18 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         configure_logging(settings.log_level)
         await serve(settings, ready)
     except (SettingsError, StartError) as exc:
-        failure = str(exc)
-    if failure is not None:
-        sys.stderr.write(f"voice: {failure}\n")
-        await send({"type": "lifespan.startup.failed", "message": failure})
-        return
+        _give_up(str(exc))
     _stop_hypercorn()
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def _give_up(line: str) -> NoReturn:
+    """Exit now: told of a failed start, hypercorn would print a traceback of thirty lines and exit with 1.
+    Nothing is open any more at this point."""
+    sys.stderr.write(f"voice: {line}\n")
+    sys.stderr.flush()
+    os._exit(2)
 
 
 @trio.lowlevel.enable_ki_protection
