@@ -3,8 +3,9 @@ outside is not reachable."""
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import trio
 import typer
@@ -12,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime.doors import Doors
-from runtime.errors import OwnError
+from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
-from runtime.settings import describe, read_settings
+from runtime.settings import TailMode, describe, read_settings
+from runtime.voice_ws import VoiceProtocol
 
 FAILED_CHECKS = 1
 WRONG_USE = 2
@@ -78,3 +80,92 @@ def settings() -> None:
     for row in rows:
         table.add_row(*row)
     Console(soft_wrap=True).print(table)
+
+
+@app.command()
+def demo(
+    scenario: ScenarioOption = DEFAULT_SCENARIO,
+    protocol: Annotated[str, typer.Option(help="binary or json: how caller and bridge talk.")] = "binary",
+    tail_mode: Annotated[str, typer.Option(help="burst or paced: the silence behind each turn.")] = "burst",
+    runs: Annotated[Path, typer.Option(help="Where the folder of this run is made.")] = Path("runs"),
+) -> None:
+    """Hold one whole simulated call here: no account, no key, no PostgreSQL needed."""
+    from runtime.demo import DemoOptions
+    from runtime.demo import demo as hold
+
+    options = DemoOptions(
+        scenario,
+        _choice("--protocol", protocol, get_args(VoiceProtocol)),
+        _choice("--tail-mode", tail_mode, get_args(TailMode)),
+        runs,
+    )
+    configure_logging("error")
+    if not _run(hold, options, Console()):
+        raise typer.Exit(FAILED_CHECKS)
+
+
+@simulate.command("vapi")
+def simulate_vapi(port: PortOption = 9100, scenario: ScenarioOption = DEFAULT_SCENARIO) -> None:
+    """A Vapi cloud whose assistant follows the scenario."""
+    from simulation.standalone import serve_vapi
+
+    _run(_with_scenario, scenario, partial(serve_vapi, port))
+
+
+@simulate.command("engine")
+def simulate_engine(port: PortOption = 6100) -> None:
+    """An engine that collects the tool calls it is told of."""
+    from simulation.standalone import serve_engine
+
+    _run(_outside_errors, partial(serve_engine, port))
+
+
+@simulate.command("caller")
+def simulate_caller(
+    url: Annotated[str, typer.Argument(help="The agent to call: ws://host:port/voice")],
+    scenario: ScenarioOption = DEFAULT_SCENARIO,
+    protocol: Annotated[str, typer.Option(help="binary or json.")] = "binary",
+    runs: Annotated[Path | None, typer.Option(help="A folder for the artifacts; none are left without it.")] = None,
+) -> None:
+    """A caller who follows the scenario, at any voice_ws agent."""
+    from simulation.standalone import run_caller
+
+    chosen = _choice("--protocol", protocol, get_args(VoiceProtocol))
+
+    async def call(loaded: Any) -> Any:
+        return await run_caller(url, loaded, chosen, runs)
+
+    report = _run(_with_scenario, scenario, call)
+    if report.ending == "unreachable":
+        raise typer.Exit(NOT_REACHABLE)
+    if report.violations or report.ending not in ("caller_hung_up", "agent_hung_up"):
+        raise typer.Exit(FAILED_CHECKS)
+
+
+async def _with_scenario(path: Path, then: Callable[[Any], Awaitable[Any]]) -> Any:
+    from simulation.scenario import ScenarioError, load_scenario
+
+    try:
+        scenario = load_scenario(path)
+    except ScenarioError as exc:
+        raise SettingsError(str(exc)) from exc
+    return await _outside_errors(partial(then, scenario))
+
+
+async def _outside_errors(main: Callable[[], Awaitable[Any]]) -> Any:
+    """What the simulation's parts raise, as one line."""
+    from simulation.speech import SpeechError
+
+    try:
+        return await main()
+    except SpeechError as exc:
+        raise SettingsError(str(exc)) from exc
+    except OSError as exc:
+        raise StartError(f"{exc.strerror or exc}") from exc
+
+
+def _choice(option: str, value: str, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        sys.stderr.write(f"voice: {option} {value!r} is not one of: {', '.join(choices)}\n")
+        raise typer.Exit(WRONG_USE)
+    return value

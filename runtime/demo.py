@@ -1,0 +1,205 @@
+"""`voice demo`: one whole simulated call on this machine, shown as it happens and graded at its end.
+
+Everything is real but the far ends: real sockets, a real PostgreSQL, the doors as `voice serve` opens them;
+a simulated Vapi cloud, a simulated caller with speech, and a simulated engine stand in for the world.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from db.door import Database
+from db.embedded import open_embedded_server
+from db.pool import open_database
+from runtime.doors import open_doors
+from runtime.errors import SettingsError, StartError
+from runtime.record import Event
+from runtime.settings import Settings, TailMode, read_settings
+from runtime.voice_ws import VoiceProtocol
+from simulation import events as simulated
+from simulation.artifacts import write_artifacts
+from simulation.caller import Caller
+from simulation.caller_report import CallerReport
+from simulation.checks import Check, check_expectations
+from simulation.engine import Engine, open_engine
+from simulation.scenario import Scenario, ScenarioError, load_scenario
+from simulation.speech import Speech
+from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
+
+SIMULATION_ID = "demo"
+COLOURS = {"caller": "cyan", "agent": "green", "tool": "yellow", "engine": "magenta", "vapi": "blue", "runtime": "dim"}
+
+
+@attrs.define
+class Screen:
+    """Prints the conversation, one line per thing that happens. Mutable: `events`, all that was shown or not."""
+
+    console: Console
+    events: list[Event] = attrs.field(factory=list)
+
+    def step(self, line: str) -> None:
+        self.console.print(f"[dim]{line}[/dim]")
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+        line = _spoken_of(event.event, event.data)
+        if line:
+            self._print(event.t, event.who, line)
+
+    def on_engine_event(self, event: simulated.Event) -> None:
+        # The engine counts from its own start; the newest event of the call is at about the same time.
+        now = self.events[-1].t if self.events else 0.0
+        self._print(now, "engine", f"was told: {event.data.get('name', event.event)}")
+
+    def _print(self, seconds: float, who: str, line: str) -> None:
+        colour = COLOURS.get(who, "white")
+        self.console.print(f"[dim]{seconds:6.2f} s[/dim]  [{colour}]{who:<7}[/{colour}] {escape(line)}")
+
+
+def _spoken_of(event: str, data: Mapping[str, Any]) -> str | None:
+    """What is worth a line on the screen."""
+    match event:
+        case "connected":
+            return "connected"
+        case "call-created":
+            return f"call {data['id']} created"
+        case "turn-started":
+            return "speaks …"
+        case "transcript":
+            return f"“{data['text']}”"
+        case "tool-call":
+            arguments = ", ".join(f"{name}={value!r}" for name, value in data["arguments"].items())
+            return f"{data['name']}({arguments})"
+        case "tool-answer":
+            return f"  → {data.get('error') or data.get('result')}  ({data['seconds'] * 1000:.0f} ms)"
+        case "tail":
+            return f"{data['seconds']:.2f} s of silence behind the agent's turn"
+        case "interrupted":
+            return "barged in"
+        case "call-over":
+            return f"the call is over: {data['reason']}, by the {data['by']}"
+    return None
+
+
+@attrs.frozen
+class DemoOptions:
+    scenario: Path
+    protocol: VoiceProtocol
+    tail_mode: TailMode
+    runs: Path
+
+
+async def demo(options: DemoOptions, console: Console) -> bool:
+    """Hold the call and print the verdict. Returns whether every check passed. Raises OwnError in one line."""
+    scenario = _scenario(options.scenario)
+    screen = Screen(console)
+    async with AsyncExitStack() as world:
+        screen.step("starting PostgreSQL …")
+        url = await world.enter_async_context(open_embedded_server())
+        database = await world.enter_async_context(open_database(url))
+        screen.step("opening the simulated Vapi cloud and engine …")
+        engine = await world.enter_async_context(open_engine(on_event=screen.on_engine_event))
+        speech = Speech(scenario.path.parent / "audio")
+        cloud = await world.enter_async_context(
+            open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
+        )
+        settings = _settings(cloud, engine, options)
+        report = await _call(settings, database, scenario, screen, options.protocol, speech)
+        return await _judge(scenario, report, cloud, engine, database, screen, options.runs)
+
+
+def _scenario(path: Path) -> Scenario:
+    try:
+        scenario = load_scenario(path)
+    except ScenarioError as exc:
+        raise SettingsError(str(exc)) from exc
+    if scenario.policy != "open":
+        raise SettingsError(f"{path}: policy {scenario.policy!r} is not available yet: use policy: open")
+    return scenario
+
+
+def _settings(cloud: VapiCloud, engine: Engine, options: DemoOptions) -> Settings:
+    """The user's own settings have no say here: the demo is the same everywhere."""
+    return read_settings(
+        {
+            "PORT": "0",
+            "VOICE_HOST": "127.0.0.1",
+            "WEBHOOK_PORT": "0",
+            "POD_ID": "demo",
+            "VAPI_API_KEY": cloud.api_key,
+            "VAPI_BASE_URL": cloud.base_url,
+            "ENGINE_URL": engine.base_url,
+            "SIMULATION_ID": SIMULATION_ID,
+            "TAIL_MODE": options.tail_mode,
+        }
+    )
+
+
+async def _call(
+    settings: Settings,
+    database: Database,
+    scenario: Scenario,
+    screen: Screen,
+    protocol: VoiceProtocol,
+    speech: Speech,
+) -> CallerReport:
+    report: CallerReport | None = None
+    async with open_doors(settings, database, screen.on_event) as doors:
+        screen.step(f"voice listening on {doors.voice_url}\n")
+        url = f"{doors.voice_url}?protocol={protocol}"
+        report = await Caller(url, scenario, protocol=protocol, speech=speech).run()
+    if report is None:
+        raise StartError("a door fell during the call")
+    return report
+
+
+async def _judge(
+    scenario: Scenario,
+    report: CallerReport,
+    cloud: VapiCloud,
+    engine: Engine,
+    database: Database,
+    screen: Screen,
+    runs: Path,
+) -> bool:
+    call = cloud.calls[-1] if cloud.calls else None
+    if call is not None:
+        with trio.move_on_after(5):
+            await call.over.wait()
+    tables = {expected.table for expected in scenario.expect.rows}
+    rows = {table: await database.rows(table, {}) for table in sorted(tables)}
+    checks = check_expectations(scenario, report, call, engine.events(SIMULATION_ID), rows)
+    folder = runs / time.strftime("%Y%m%d-%H%M%S")
+    made = write_artifacts(folder, scenario, report, call, checks, events=_as_simulated(screen.events))
+    _print_verdict(screen.console, report, checks)
+    for path in (made.call_wav, made.timeline_png, made.trace_jsonl, made.summary_json):
+        screen.console.print(str(path), style="dim", soft_wrap=True)
+    return all(check.passed for check in checks)
+
+
+def _as_simulated(events: Sequence[Event]) -> list[simulated.Event]:
+    return [simulated.Event(e.t, e.mono, e.call, e.who, e.event, e.data) for e in events]
+
+
+def _print_verdict(console: Console, report: CallerReport, checks: Sequence[Check]) -> None:
+    console.print()
+    for turn in report.turns:
+        response = "no answer wanted" if turn.response_ms is None else f"answered after {turn.response_ms:.0f} ms"
+        gap = "" if turn.turn_gap_ms is None else f", {turn.turn_gap_ms:.0f} ms behind the agent's last word"
+        console.print(f"[cyan]caller[/cyan]  “{escape(turn.text)}”[dim]{gap}; {response}[/dim]")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for check in checks:
+        mark = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
+        table.add_row(mark, escape(check.name), f"[dim]{escape(check.detail)}[/dim]")
+    console.print()
+    console.print(table)
+    failed = sum(not check.passed for check in checks)
+    console.print(f"\n{len(checks) - failed} checks passed, {failed} failed")
