@@ -1,0 +1,93 @@
+"""How a simulated Vapi behaves: its usual manners, and the faults a test asks for.
+
+Defaults are what was measured on, or documented for, the real service; each knob says so. Replace the cloud's
+``behaviour`` at run time to change what happens from then on (each decision reads it anew).
+"""
+
+from typing import Literal
+
+import attrs
+
+
+@attrs.frozen
+class Behaviour:
+    """All knobs of one cloud. Times end in their unit.
+
+    REST
+        post_delay_seconds: time ``POST /call`` takes; the call exists from its beginning.
+        reject_status: answer ``POST /call`` with this status and a NestJS body; no call is made.
+        html_error: answer ``POST /call`` with a gateway's HTML page and this status; no call is made.
+        lose_reply: make the call, then drop the connection without an answer (there is no idempotency key).
+        dial_within_seconds: a call whose socket is not dialled by then ends.
+        monitor_after_seconds: ``monitor.controlUrl`` appears on ``GET /call/{id}`` only this long after the POST
+            (measured: absent from the POST's reply, there "shortly after").
+        strict_parameters: refuse tool parameters outside OpenAPI's JsonSchema (no minLength, anyOf …). Whether the
+            real server does is unmeasured; strict is the safe side.
+
+    Socket, text
+        envelope: ``bare`` as recorded live, or ``message`` as OpenAPI's ClientMessage wraps it.
+        late_stopped_ms: the assistant's ``speech-update stopped`` comes this long after its last sample would have
+            been played; negative overtakes audio that is still to come.
+        transcript_ms: the final transcript comes this long after ``stopped`` (recorded: 160 ms).
+        silent_texts: types never sent although subscribed, e.g. ``{"speech-update"}``.
+
+    Socket, audio
+        streams_silence: send zero PCM while the assistant is quiet. Sources conflict; not sending is the harder case.
+        odd_chunks: some chunks have an odd number of bytes, so that a sample straddles two.
+        chunk_ms: mean length of a chunk (measured 46 ms, sent in pairs, then a gap; up to 93 ms).
+        jitter_ms: each pair may be up to this much late; the mean rate stays real time.
+        stop_reading: nothing is read from the socket, pings included, while set.
+        stop_sending: nothing is sent on the socket while set (a peer that has vanished behind an open connection).
+        send_stall_seconds: the cloud gives a call up when a send makes no progress for this long.
+
+    Turn-taking
+        endpointing_ms: silence behind the caller's speech that ends the caller's turn.
+        model_ms: thinking time before the assistant acts on a turn.
+        voice_seconds: caller speech that interrupts the assistant, unless the assistant's stopSpeakingPlan says so.
+        filler: words spoken before tools are called, as Vapi does without a ``request-start`` message; "" for none.
+
+    Tools
+        arguments_as: an ``object`` as seen live, or a ``string`` of JSON as OpenAPI has it.
+        tool_timeout_seconds: overrides the tool's own ``server.timeoutSeconds``.
+        calls_together: one POST carries all calls of a turn (parallel calls of a model) instead of one POST each.
+        redeliver: POST each request a second time while the first runs (same toolCallIds).
+        call_id_in_body: put ``message.call.id`` in the webhook.
+
+    Ending
+        close_before_ended: close the socket without the ``status-update ended`` (seen live: the close can come first).
+        drop_after_seconds: cut the TCP connection without a close frame this long after the socket opened.
+        close_code: the code of the close frame; none is documented, 1000 is what clients call orderly.
+        finish_seconds: bound for sending the last messages and closing.
+    """
+
+    post_delay_seconds: float = 0.0
+    reject_status: int | None = None
+    html_error: int | None = None
+    lose_reply: bool = False
+    dial_within_seconds: float = 30.0
+    monitor_after_seconds: float = 0.5
+    strict_parameters: bool = True
+    envelope: Literal["bare", "message"] = "bare"
+    late_stopped_ms: float = 20.0
+    transcript_ms: float = 160.0
+    silent_texts: frozenset[str] = frozenset()
+    streams_silence: bool = False
+    odd_chunks: bool = True
+    chunk_ms: float = 46.0
+    jitter_ms: float = 8.0
+    stop_reading: bool = False
+    stop_sending: bool = False
+    send_stall_seconds: float = 10.0
+    endpointing_ms: float = 400.0
+    model_ms: float = 300.0
+    voice_seconds: float = 0.2
+    filler: str = ""
+    arguments_as: Literal["object", "string"] = "object"
+    tool_timeout_seconds: float | None = None
+    calls_together: bool = False
+    redeliver: bool = False
+    call_id_in_body: bool = True
+    close_before_ended: bool = False
+    drop_after_seconds: float | None = None
+    close_code: int = 1000
+    finish_seconds: float = 2.0

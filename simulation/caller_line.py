@@ -1,0 +1,191 @@
+"""The caller's end of a voice_ws socket: frames out at 50 a second, audio in, and what the rules forbid.
+
+Out: one 20 ms frame every 20 ms, silence when there is nothing to say; a sender that fell behind catches up, so the
+mean rate holds. In: audio is kept with its time of arrival and fed to the detector. A text frame in binary mode, or a
+binary one in json mode, breaks the protocol and ends the call, as the hosted actor did; an odd length is noted.
+"""
+
+import base64
+import bisect
+import json
+from collections import deque
+from typing import Literal
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from simulation.caller_report import Chunk, Utterance
+from simulation.events import EventLog
+from simulation.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, FRAME_SECONDS, SILENT_FRAME, frames_of
+from simulation.voice_activity import VoiceActivity, speech_segments
+
+Protocol = Literal["binary", "json"]
+SEND_STALL_SECONDS = 10.0
+NO_ANSWER_CODE = 1011
+
+
+class ProtocolBroken(Exception):
+    """The agent sent what the channel's protocol forbids."""
+
+
+@attrs.define(eq=False)
+class Line:
+    """An open call. Mutable: all fields below ``log``; ``news`` wakes whoever waits for something to be heard."""
+
+    connection: WebSocketConnection
+    protocol: Protocol
+    log: EventLog
+    opened: float = attrs.field(factory=trio.current_time)
+    sent: bytearray = attrs.field(factory=bytearray, repr=False)
+    received: list[Chunk] = attrs.field(factory=list, repr=False)
+    utterances: list[Utterance] = attrs.field(factory=list)
+    violations: list[str] = attrs.field(factory=list)
+    hearing: VoiceActivity = attrs.field(factory=VoiceActivity, repr=False)
+    onset_at: float | None = None
+    """When the message with the first sample of the agent's present speech arrived, until it is forgotten."""
+    close_code: int | None = None
+    close_reason: str | None = None
+    lateness: float = 0.0
+    ending: str | None = None
+    outcome: str = ""
+    ended_at: float = 0.0
+    over: trio.Event = attrs.field(factory=trio.Event, repr=False)
+    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
+    _starts: list[int] = attrs.field(factory=list, repr=False)
+    _bytes: int = 0
+    _frames: deque[bytes] = attrs.field(factory=deque, repr=False)
+    _speaking: trio.Event | None = None
+    _first_sent_at: float | None = None
+    _stopping: bool = False
+    _stopped: trio.Event = attrs.field(factory=trio.Event, repr=False)
+
+    def now(self) -> float:
+        """Seconds since the socket opened."""
+        return trio.current_time() - self.opened
+
+    def finish(self, ending: str, outcome: str) -> None:
+        """Decide how the call ended; the first decision counts."""
+        if self.ending is None:
+            self.ending, self.outcome, self.ended_at = ending, outcome, self.now()
+            self.log.add("caller", "call-ended", ending=ending, outcome=outcome)
+        self.over.set()
+        self.news.unpark_all()
+
+    async def speak(self, pcm: bytes, text: str, *, barge_in: bool = False) -> Utterance:
+        """Send ``pcm`` in place of silence, beginning with the next frame; returns when its last frame has gone."""
+        frames = frames_of(pcm)
+        done = trio.Event()
+        self._frames.extend(frames)
+        self._speaking = done
+        await done.wait()
+        segments = speech_segments(pcm)
+        last_sample = segments[-1].end if segments else len(pcm) // BYTES_PER_SAMPLE
+        started = self._first_sent_at or 0.0
+        last = started + (max(0, last_sample - 1) // FRAME_SAMPLES) * FRAME_SECONDS
+        said = Utterance(text, started, last, barge_in)
+        self.utterances.append(said)
+        return said
+
+    async def stop_sending(self) -> None:
+        """End the sender after the frame it is at, so that a close frame can follow; the caller bounds the wait."""
+        self._stopping = True
+        await self._stopped.wait()
+
+    async def send_frames(self) -> None:
+        """The 50-a-second sender; ends with the connection, or after :meth:`stop_sending`."""
+        start = trio.current_time()
+        count = 0
+        try:
+            while not self._stopping:
+                due = start + count * FRAME_SECONDS
+                await trio.sleep_until(due)
+                self.lateness = max(self.lateness, trio.current_time() - due)
+                await self._send_next()
+                count += 1
+        except ConnectionClosed:
+            # The receiver learns of it as well, and knows the code.
+            return
+        except trio.TooSlowError:
+            self.finish("violation", f"violation: the agent took no audio for {SEND_STALL_SECONDS:g} s")
+        finally:
+            self._stopped.set()
+
+    async def _send_next(self) -> None:
+        frame = self._frames.popleft() if self._frames else SILENT_FRAME
+        speaking = self._speaking
+        if speaking is not None and self._first_sent_at is None:
+            self._first_sent_at = self.now()
+        with trio.fail_after(SEND_STALL_SECONDS):
+            await self.connection.send_message(self._encoded(frame))
+        self.sent += frame
+        if speaking is not None and not self._frames:
+            self._speaking = None
+            speaking.set()
+
+    def _encoded(self, frame: bytes) -> bytes | str:
+        if self.protocol == "binary":
+            return frame
+        return json.dumps({"type": "audio", "audio": base64.b64encode(frame).decode()}, separators=(",", ":"))
+
+    async def receive(self) -> None:
+        """Everything the agent sends, until it closes or breaks the protocol."""
+        try:
+            while True:
+                pcm = self._decoded(await self.connection.get_message())
+                if pcm is None:
+                    self.finish("agent_hung_up", "agent_hung_up: end")
+                    return
+                self._hear(pcm)
+        except ProtocolBroken as broken:
+            self.violate(str(broken))
+            self.finish("violation", f"violation: {broken}")
+        except ConnectionClosed as closed:
+            self.close_code = closed.reason.code if closed.reason else 1006
+            self.close_reason = closed.reason.reason if closed.reason else None
+            no_answer = self.close_code == NO_ANSWER_CODE and (self.close_reason or "").startswith("callee_no_answer")
+            ending = "callee_no_answer" if no_answer else "agent_hung_up"
+            self.finish(ending, f"{ending}: {self.close_code} {self.close_reason or ''}".rstrip())
+
+    def _decoded(self, message: bytes | str) -> bytes | None:
+        """The audio of a message; None for json mode's ``end``. Raises ProtocolBroken."""
+        if self.protocol == "binary":
+            if isinstance(message, bytes):
+                return message
+            raise ProtocolBroken(f"a text frame in binary mode: {message[:80]!r}")
+        if isinstance(message, bytes):
+            raise ProtocolBroken(f"a binary frame of {len(message)} bytes in json mode")
+        try:
+            content = json.loads(message)
+            kind = content["type"]
+            if kind == "audio":
+                return base64.b64decode(content["audio"], validate=True)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProtocolBroken(f"not a message of json mode: {message[:80]!r}") from error
+        if kind == "end":
+            return None
+        raise ProtocolBroken(f"an unknown message in json mode: {message[:80]!r}")
+
+    def violate(self, what: str) -> None:
+        """Note that the agent broke a rule."""
+        self.violations.append(what)
+        self.log.add("caller", "violation", what=what)
+
+    def _hear(self, pcm: bytes) -> None:
+        self._starts.append(self._bytes // BYTES_PER_SAMPLE)
+        self._bytes += len(pcm)
+        self.received.append(Chunk(self.now(), pcm))
+        if len(pcm) % BYTES_PER_SAMPLE:
+            self.violate(f"half a sample: a message of {len(pcm)} bytes")
+        self.hearing.feed(pcm)
+        if self.hearing.onset is not None and self.onset_at is None:
+            # The detector is sure 50 ms into the speech; the onset lies in the message that began it.
+            self.onset_at = self.received[max(0, bisect.bisect_right(self._starts, self.hearing.onset) - 1)].at
+            self.log.add("caller", "agent-heard")
+        self.news.unpark_all()
+
+    def forget_agent(self) -> None:
+        """What the agent said so far is answered; only what it says from now on is its next turn."""
+        self.hearing.forget()
+        self.onset_at = None
+        self._first_sent_at = None

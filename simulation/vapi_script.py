@@ -1,0 +1,161 @@
+"""The scripted assistant: hears the caller, takes its turns, calls its tools, and can be interrupted."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from simulation.behaviour import Behaviour
+from simulation.pcm import seconds_of
+from simulation.scenario import AgentTurn
+from simulation.speech import AGENT_VOICE, Voice
+from simulation.vapi_call import SimulatedCall
+from simulation.vapi_speaker import Speaker
+from simulation.vapi_tools import ToolCaller
+from simulation.voice_activity import VoiceActivity
+
+MAX_WAITING_TURNS = 16
+SECONDS_PER_WORD = 0.35
+
+Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+@attrs.define(eq=False)
+class Script:
+    """One call's assistant. ``hear`` is fed by the socket's reader; ``run`` takes the turns.
+
+    Mutable: ``busy`` (thinking, calling or speaking), ``last_sound`` (Trio time either side was last heard),
+    ``_user_speaking``, ``_turn`` (the number in ``speech-update``), ``_interruptible``.
+    """
+
+    call: SimulatedCall
+    agent: Sequence[AgentTurn]
+    caller_lines: Sequence[str]
+    behaviour: Callable[[], Behaviour]
+    voice: Voice
+    tools: ToolCaller
+    speaker: Speaker
+    tell: Tell
+    nursery: trio.Nursery
+    busy: bool = False
+    last_sound: float = attrs.field(factory=trio.current_time)
+    _hearing: VoiceActivity = attrs.field(factory=VoiceActivity, repr=False)
+    _user_speaking: bool = False
+    _user_turns: int = 0
+    _turn: int = 0
+    _interruptible: bool = False
+    _conversation: list[dict[str, str]] = attrs.field(factory=list, repr=False)
+    _turns: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = attrs.field(
+        factory=lambda: trio.open_memory_channel[str](MAX_WAITING_TURNS), repr=False
+    )
+
+    async def run(self) -> None:
+        """Greet, then answer each turn of the caller with the next entry of the script; then listen in silence."""
+        entries = iter(self.agent)
+        if self.call.assistant.get("firstMessageMode") != "assistant-waits-for-user":
+            await self._greet(entries)
+        async for _ in self._turns[1]:
+            entry = next(entries, None)
+            if entry is not None:
+                await self._perform(entry)
+
+    async def _greet(self, entries: Iterator[AgentTurn]) -> None:
+        greeting = next(entries, None) or AgentTurn(say=self.call.assistant.get("firstMessage") or "")
+        self._interruptible = bool(self.call.assistant.get("firstMessageInterruptionsEnabled"))
+        await self._perform(greeting)
+        self._interruptible = True
+
+    async def _perform(self, entry: AgentTurn) -> None:
+        self.busy = True
+        try:
+            if self._user_turns:
+                await trio.sleep(self.behaviour().model_ms / 1000)
+            if entry.calls:
+                if self.behaviour().filler:
+                    await self._say(self.behaviour().filler)
+                await self.tools.call(entry.calls)
+                self.last_sound = trio.current_time()
+            if entry.say:
+                await self._say(entry.say)
+        finally:
+            self.busy = False
+            self.last_sound = trio.current_time()
+        if entry.end_call:
+            self.call.end("assistant-ended-call", by="assistant")
+
+    async def _say(self, text: str) -> None:
+        pcm = self.voice.pcm(AGENT_VOICE, text)
+        turn = self._turn
+        self._turn += 1
+        self.call.log.add("agent", "speech-started", text=text, seconds=round(seconds_of(len(pcm)), 3), turn=turn)
+        await self.tell({"type": "speech-update", "status": "started", "role": "assistant", "turn": turn})
+        stopped_at = trio.current_time() + seconds_of(len(pcm)) + self.behaviour().late_stopped_ms / 1000
+        cut = trio.Event()
+        self.nursery.start_soon(self._announce_end, stopped_at, text, turn, cut)
+        finished = await self.speaker.play(pcm, cut)
+        self.call.log.add("agent", "speech-stopped", turn=turn, interrupted=not finished)
+
+    async def _announce_end(self, when: float, text: str, turn: int, cut: trio.Event) -> None:
+        """``speech-update stopped`` and the final transcript, beside whatever the assistant does next."""
+        with trio.move_on_at(when):
+            await cut.wait()
+        await self.tell({"type": "speech-update", "status": "stopped", "role": "assistant", "turn": turn})
+        await trio.sleep(self.behaviour().transcript_ms / 1000)
+        await self._transcribe("assistant", text)
+
+    async def _transcribe(self, role: str, text: str) -> None:
+        await self.tell({"type": "transcript", "role": role, "transcriptType": "final", "transcript": text})
+        self._conversation.append({"role": role, "content": text})
+        # Recorded live frames have the field "conversation"; OpenAPI names it "messages".
+        await self.tell({"type": "conversation-update", "conversation": list(self._conversation)})
+
+    async def hear(self, pcm: bytes) -> None:
+        """Judge the caller's audio: its speech starts, interrupts, or ends a turn."""
+        self._hearing.feed(pcm)
+        if self._hearing.speaking:
+            self.last_sound = trio.current_time()
+        if self._hearing.onset is None:
+            return
+        if not self._user_speaking:
+            self._user_speaking = True
+            self.call.log.add("vapi", "caller-speech-started", turn=self._turn)
+            await self.tell({"type": "speech-update", "status": "started", "role": "user", "turn": self._turn})
+        if self.speaker.playing and self._interruptible and self._hearing.speech_ms >= self._interrupting_ms():
+            await self._interrupt()
+        if self._hearing.silence_ms >= self.behaviour().endpointing_ms:
+            await self._end_user_turn()
+
+    def _interrupting_ms(self) -> float:
+        """Speech that interrupts: stopSpeakingPlan's voiceSeconds, or the time numWords words take to be spoken."""
+        plan = self.call.assistant.get("stopSpeakingPlan") or {}
+        if plan.get("numWords"):
+            return float(plan["numWords"]) * SECONDS_PER_WORD * 1000
+        return float(plan.get("voiceSeconds", self.behaviour().voice_seconds)) * 1000
+
+    async def _interrupt(self) -> None:
+        if not self.speaker.cut():
+            return
+        self.call.interruptions += 1
+        self.call.log.add("vapi", "user-interrupted", turn=self._turn)
+        await self.tell({"type": "user-interrupted"})
+
+    async def _end_user_turn(self) -> None:
+        spoken_ms = self._hearing.speech_ms
+        self._hearing.forget()
+        self._user_speaking = False
+        await self.tell({"type": "speech-update", "status": "stopped", "role": "user", "turn": self._turn})
+        if self.speaker.playing and not self.speaker.was_cut:
+            # Too short to interrupt: a backchannel, not a turn.
+            self.call.log.add("vapi", "backchannel", milliseconds=spoken_ms)
+            return
+        lines = self.caller_lines
+        text = lines[self._user_turns] if self._user_turns < len(lines) else f"({spoken_ms:.0f} ms of speech)"
+        self._user_turns += 1
+        self._turn += 1
+        self.call.log.add("vapi", "caller-turn-ended", text=text, milliseconds=spoken_ms)
+        await self._transcribe("user", text)
+        try:
+            self._turns[0].send_nowait(text)
+        except trio.WouldBlock:
+            self.call.log.add("vapi", "turn-dropped", text=text)

@@ -1,0 +1,104 @@
+"""WebSocket ends for the simulated parties: trio-websocket over a stream that we own and always close.
+
+trio-websocket's own ``open_websocket`` and ``connect_timeout`` do not bound a handshake against a silent server, and
+its ``aclose`` waits for the peer; so the deadlines and the last word are here.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_client_stream,
+    wrap_server_stream,
+)
+
+from simulation.background import open_background
+from simulation.network import Network
+
+HANDSHAKE_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
+MESSAGE_QUEUE = 4
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+RECEIVE_BYTES = 16 * 1024
+
+
+class DialError(Exception):
+    """The socket could not be opened; one line."""
+
+
+@asynccontextmanager
+async def open_client_socket(network: Network, url: str) -> AsyncIterator[WebSocketConnection]:
+    """Dial ``ws://`` or ``wss://`` ``url``; on the way out the stream is closed, whatever happened.
+
+    An error of the body comes out as it is, not inside a group.
+
+    :raises DialError: refused, rejected, or no answer within HANDSHAKE_SECONDS.
+    """
+    stream: trio.abc.Stream | None = None
+    try:
+        async with open_background() as nursery:
+            try:
+                with trio.fail_after(HANDSHAKE_SECONDS):
+                    stream = await _dial(network, url)
+                    connection = await _handshake(nursery, stream, url)
+            except (OSError, trio.BrokenResourceError) as error:
+                raise DialError(f"{url} cannot be reached: {error}") from error
+            except trio.TooSlowError as error:
+                raise DialError(f"{url} did not answer within {HANDSHAKE_SECONDS:g} s") from error
+            yield connection
+    except ConnectionRejected as error:
+        raise DialError(f"{url} refused the upgrade with status {error.status_code}") from error
+    finally:
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+
+async def _dial(network: Network, url: str) -> trio.abc.Stream:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise DialError(f"{url!r} is not a ws:// or wss:// URL")
+    stream = await network.dial(parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80))
+    if parts.scheme == "ws":
+        return stream
+    return trio.SSLStream(stream, ssl.create_default_context(), server_hostname=parts.hostname)
+
+
+async def _handshake(nursery: trio.Nursery, stream: trio.abc.Stream, url: str) -> WebSocketConnection:
+    parts = urlsplit(url)
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return await wrap_client_stream(
+        nursery,
+        stream,  # type: ignore[arg-type]  # its annotation is narrower than what it uses
+        parts.netloc.rpartition("@")[2],
+        resource,
+        message_queue_size=MESSAGE_QUEUE,
+        max_message_size=MAX_MESSAGE_BYTES,
+        receive_buffer_size=RECEIVE_BYTES,
+    )
+
+
+async def read_handshake(nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketRequest:
+    """The client's upgrade request on a server's ``stream``.
+
+    :raises trio.TooSlowError: none came within HANDSHAKE_SECONDS.
+    """
+    with trio.fail_after(HANDSHAKE_SECONDS):
+        return await wrap_server_stream(
+            nursery, stream, MESSAGE_QUEUE, max_message_size=MAX_MESSAGE_BYTES, receive_buffer_size=RECEIVE_BYTES
+        )
+
+
+async def close_socket(connection: WebSocketConnection, code: int, reason: str | None = None) -> None:
+    """Send a close frame and wait at most CLOSE_SECONDS for the peer's; never raises but Cancelled."""
+    with trio.move_on_after(CLOSE_SECONDS):
+        try:
+            await connection.aclose(code, reason)
+        except ConnectionClosed:
+            return
