@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args
 import trio
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from runtime.doors import Doors
 from runtime.errors import OwnError, SettingsError, StartError
@@ -76,10 +75,8 @@ def settings() -> None:
     except OwnError as exc:
         sys.stderr.write(f"voice: {exc}\n")
         raise typer.Exit(WRONG_USE) from None
-    table = Table("variable", "value", "from", "meaning", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    for variable, value, origin, meaning in rows:
+        sys.stdout.write(f"{variable:<26} {value or '-':<30} {origin:<13} {meaning}\n")
 
 
 @app.command()
@@ -169,3 +166,7 @@ def _choice(option: str, value: str, choices: tuple[str, ...]) -> Any:
         sys.stderr.write(f"voice: {option} {value!r} is not one of: {', '.join(choices)}\n")
         raise typer.Exit(WRONG_USE)
     return value
+
+
+if __name__ == "__main__":
+    main()

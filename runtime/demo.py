@@ -178,11 +178,19 @@ async def _judge(
     rows = {table: await database.rows(table, {}) for table in sorted(tables)}
     checks = check_expectations(scenario, report, call, engine.events(SIMULATION_ID), rows)
     folder = runs / time.strftime("%Y%m%d-%H%M%S")
-    made = write_artifacts(folder, scenario, report, call, checks, events=_as_simulated(screen.events))
+    made = write_artifacts(
+        folder, scenario, report, call, checks, events=_as_simulated(screen.events), drops=_drops(screen)
+    )
     _print_verdict(screen.console, report, checks)
     for path in (made.call_wav, made.timeline_png, made.trace_jsonl, made.summary_json):
         screen.console.print(str(path), style="dim", soft_wrap=True)
     return all(check.passed for check in checks)
+
+
+def _drops(screen: Screen) -> dict[str, int]:
+    """What the bridge did not pass on, by name, as it counted itself."""
+    counts: Mapping[str, int] = next((e.data["counts"] for e in screen.events if e.event == "call-over"), {})
+    return {name: count for name, count in counts.items() if "discarded" in name or name.startswith("tails_")}
 
 
 def _as_simulated(events: Sequence[Event]) -> list[simulated.Event]:

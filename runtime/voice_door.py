@@ -114,7 +114,16 @@ class VoiceDoor:
 
 def _summarise(record: CallRecord, ending: Ending) -> None:
     """One line and one event with what one asks first about a call."""
-    record.event("runtime", "call-over", by=ending.by, reason=ending.reason, detail=ending.detail)
+    peaks = {name: round(peak, 3) for name, peak in record.peaks.items()}
+    record.event(
+        "runtime",
+        "call-over",
+        by=ending.by,
+        reason=ending.reason,
+        detail=ending.detail,
+        counts=dict(record.counts),
+        peaks=peaks,
+    )
     say = _log.info if ending.reason in ("call_ended", "shutting_down") else _log.warning
     say(
         "call_over",
@@ -125,5 +134,5 @@ def _summarise(record: CallRecord, ending: Ending) -> None:
         reason=ending.reason,
         detail=ending.detail,
         **dict(record.counts),
-        **{name: round(peak, 3) for name, peak in record.peaks.items()},
+        **peaks,
     )
