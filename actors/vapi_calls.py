@@ -6,8 +6,8 @@ and never repeated, and from the moment the request may have been taken, every w
 
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import attrs
@@ -50,12 +50,18 @@ class VapiCalls:
     ssl_context: ssl.SSLContext
     counts: Counter[str] = attrs.field(factory=Counter)
     _work: trio.Nursery | None = None
+    _at_stake: set[str] = attrs.field(factory=set)
+    """Calls that may exist and are not known to be ended, by our name for them; mutable."""
     _closing: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self, task_status: Started) -> None:
-        async with trio.open_nursery() as self._work:
-            task_status.started()
-            await self._closing.wait()
+        try:
+            async with trio.open_nursery() as self._work:
+                task_status.started()
+                await self._closing.wait()
+        finally:
+            for vapi_call in sorted(self._at_stake):
+                self._possibly_billed(vapi_call, "this process stopped before it was ended")
 
     def close(self) -> None:
         self._closing.set()
@@ -96,7 +102,18 @@ class VapiCalls:
         assert self._work is not None, "VapiCalls must run before the first call"
         self._work.start_soon(task, *arguments)
 
+    @contextmanager
+    def _settling(self, name: str) -> Iterator[None]:
+        """Until the block is left by itself, not by cancellation, the call is at stake."""
+        self._at_stake.add(name)
+        yield
+        self._at_stake.discard(name)
+
     async def _create(self, order: _Order) -> None:
+        with self._settling(f"voice-{call_tag(order.record.call_key)}"):
+            await self._create_at_stake(order)
+
+    async def _create_at_stake(self, order: _Order) -> None:
         try:
             created = await self.api.create(order.body)
         except NoAnswer as exc:
@@ -133,7 +150,7 @@ class VapiCalls:
     async def _end_orphan(self, created: CreatedCall, dial: bool) -> None:
         """End a call that nobody is on: by its socket where that was never dialled, else by its control URL."""
         ended = False
-        with trio.move_on_after(limits.ORPHAN_SECONDS):
+        with self._settling(created.id), trio.move_on_after(limits.ORPHAN_SECONDS):
             ended = (dial and await self._end_by_socket(created)) or await self._end_by_control(created)
         if ended:
             self.counts["orphans_ended"] += 1

@@ -128,13 +128,14 @@ async def open_doors(
         if webhook.unix_path is None:
             webhook = attrs.evolve(webhook, port=_port(webhook_listeners))
         http = await stack.enter_async_context(open_http_client(ssl_context))
-        process = await stack.enter_async_context(open_supervisor("process", _log))
-        vapi_calls = VapiCalls(VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context)
         reporter = EngineReporter(http, settings.engine_url, settings.simulation_id)
+        stack.callback(reporter.drop_rest)
+        vapi_calls = VapiCalls(VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context)
+        process = await stack.enter_async_context(open_supervisor("process", _log))
         house = House(
             settings=settings,
             prompt=prompt,
-            public_base_url=settings.public_base_url or f"http://{webhook}",
+            public_base_url=settings.public_base_url or f"http://{webhook.seen_from_here}",
             webhook_key=await _webhook_key(settings, database),
             registry=bank_tools(),
             database=database,
@@ -147,8 +148,8 @@ async def open_doors(
             watch = SignalWatch(signals, process.end, voice.end_calls_now)
             await process.start("SignalWatch", lambda: watch)
         await _start_all(process, house, voice, HttpDoor(webhook_app(house), webhook_listeners))
-        host = "127.0.0.1" if settings.voice_host in ("0.0.0.0", "::") else settings.voice_host
-        yield Doors(f"ws://{host}:{_port(voice_listeners)}/voice", str(webhook), house, process)
+        voice_bind = Bind(settings.voice_host, _port(voice_listeners)).seen_from_here
+        yield Doors(f"ws://{voice_bind}/voice", str(webhook), house, process)
 
 
 async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhook: HttpDoor) -> None:

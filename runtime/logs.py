@@ -35,6 +35,6 @@ def logging_sink() -> EventSink:
 
     def sink(event: Event) -> None:
         data = {key: value for key, value in event.data.items() if key not in private}
-        log.debug(event.event, call_id=event.call, who=event.who, t=event.t, **{f"_{k}": v for k, v in data.items()})
+        log.debug(event.event, call_id=event.call, who=event.who, t=event.t, data=data)
 
     return sink

@@ -31,7 +31,14 @@ class Bind:
     unix_path: str | None = None
 
     def __str__(self) -> str:
-        return f"unix:{self.unix_path}" if self.unix_path else f"{self.host}:{self.port}"
+        if self.unix_path:
+            return f"unix:{self.unix_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def seen_from_here(self) -> "Bind":
+        """The address by which this machine itself reaches it."""
+        return attrs.evolve(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))
 
 
 class _Bad(ValueError):
@@ -156,7 +163,8 @@ class Settings:
         """What a process needs before it can take a call. Raises SettingsError."""
         if not self.vapi_api_key:
             raise SettingsError("VAPI_API_KEY is not set: put the private key of your Vapi account there")
-        if self.public_base_url is None and urlsplit(self.vapi_base_url).hostname not in _LOOPBACK:
+        simulated = urlsplit(self.vapi_base_url).hostname in _LOOPBACK and not self.webhook_bind.unix_path
+        if self.public_base_url is None and not simulated:
             raise SettingsError(
                 "PUBLIC_BASE_URL is not set: Vapi calls the tools over the public internet; "
                 "set it to the https address that leads to the webhook door"

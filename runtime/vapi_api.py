@@ -7,7 +7,6 @@ where they contradict each other, what working clients of this transport do (doc
 import hashlib
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -176,7 +175,3 @@ def refusal(reply: Reply) -> NoAnswer:
         return NoAnswer("vapi_rejected", f"Vapi found the request too large (413): shorten the prompt; {said}")
     cause = "vapi_down" if reply.status >= 500 or not isinstance(parsed, dict) else "vapi_rejected"
     return NoAnswer(cause, f"Vapi answered POST /call with {reply.status}: {said}")
-
-
-def is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -48,9 +48,12 @@ class LegStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # cancelled before the first byte: nothing is torn
-        self.torn = True
-        await self.inner.send_all(data)
-        self.torn = False
+        whole = False
+        try:
+            await self.inner.send_all(data)
+            whole = True
+        finally:
+            self.torn = self.torn or not whole
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.inner.wait_send_all_might_not_block()

@@ -11,7 +11,7 @@ import attrs
 from simulation.alignment import Comparison, heard_is_what_was_said, received_is_what_was_spoken
 from simulation.caller_report import CallerReport
 from simulation.engine import EngineEvent
-from simulation.pcm import FRAME_SECONDS, seconds_of
+from simulation.pcm import FRAME_SECONDS, seconds_of, seconds_of
 from simulation.scenario import RowExpectation, Scenario, ToolCall
 from simulation.vapi_call import SimulatedCall
 
@@ -48,7 +48,7 @@ def check_expectations(
     checks = [_ending(scenario, report)]
     checks.append(Check("the agent kept the channel's rules", not report.violations, "; ".join(report.violations)))
     checks.append(_vapi_ended(cloud_call))
-    checks.append(_vapi_understood(cloud_call))
+    checks.append(_vapi_understood(report, cloud_call))
     checks.append(_uplink(report, cloud_call))
     checks.append(_downlink(report, cloud_call))
     checks.append(_webhook_tools(scenario, cloud_call))
@@ -72,12 +72,13 @@ def _vapi_ended(call: SimulatedCall | None) -> Check:
     return Check(name, call.status == "ended" and call.over.is_set(), f"{call.status}, {call.ended_reason}")
 
 
-def _vapi_understood(call: SimulatedCall | None) -> Check:
+def _vapi_understood(report: CallerReport, call: SimulatedCall | None) -> Check:
     name = "Vapi understood every message and got audio in real time"
     if call is None:
         return Check(name, False, "no Vapi call was made")
     problems = list(call.violations)
-    if call.bytes_too_fast:
+    # A caller that was late itself has caught up since: that much haste is its own, not the bridge's.
+    if seconds_of(call.bytes_too_fast) > report.lateness_ms / 1000:
         problems.append(f"{call.bytes_too_fast} bytes came faster than real time")
     return Check(name, not problems, "; ".join(problems) or f"{call.heard_messages} messages of audio")
 

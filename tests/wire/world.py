@@ -1,0 +1,109 @@
+"""A whole world on real sockets: cloud, engine, doors and a database, in the test's own process."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from db.door import Database
+from db.memory import open_memory_database
+from runtime.doors import Doors, open_doors
+from runtime.record import Event
+from runtime.settings import read_settings
+from simulation.caller import Caller
+from simulation.caller_report import CallerReport
+from simulation.checks import Check, check_expectations
+from simulation.engine import Engine, open_engine
+from simulation.scenario import HangUp, Scenario, Wait, load_scenario
+from simulation.speech import Tones
+from simulation.vapi_call import SimulatedCall
+from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
+
+SCENARIO = Path("scenarios/replace-card.yaml")
+VOICE = Tones(ms_per_word=40)
+
+
+@attrs.frozen
+class World:
+    cloud: VapiCloud
+    engine: Engine
+    doors: Doors
+    database: Database
+    events: list[Event]
+    scenario: Scenario
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self.doors.house.counts)
+
+    def caller(self, protocol: str = "binary", scenario: Scenario | None = None, **knobs: Any) -> Caller:
+        url = f"{self.doors.voice_url}?protocol={protocol}"
+        return Caller(url, scenario or self.scenario, protocol=protocol, speech=VOICE, **knobs)  # type: ignore[arg-type]
+
+    async def call(self, protocol: str = "binary", scenario: Scenario | None = None, **knobs: Any) -> CallerReport:
+        with trio.fail_after(60):
+            return await self.caller(protocol, scenario, **knobs).run()
+
+    async def short_call(self) -> CallerReport:
+        """A call that hears the greeting's beginning and hangs up: what must still work after a failure."""
+        report = await self.call(scenario=attrs.evolve(self.scenario, caller=(Wait(0.3), HangUp())))
+        assert report.received
+        return report
+
+    async def ended(self, call: SimulatedCall, within_seconds: float = 10.0) -> SimulatedCall:
+        with trio.fail_after(within_seconds):
+            await call.ending.wait()
+        return call
+
+    async def until(self, holds: Callable[[], Any], within_seconds: float = 5.0) -> Any:
+        """Wait on real sockets for something to become true."""
+        with trio.fail_after(within_seconds):
+            while not (value := holds()):
+                await trio.sleep(0.01)
+        return value
+
+    def event(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.event == name]
+
+    async def judge(self, report: CallerReport) -> Sequence[Check]:
+        call = self.cloud.calls[-1]
+        await self.ended(call)
+        with trio.fail_after(5):
+            await call.over.wait()
+        tables = {expected.table for expected in self.scenario.expect.rows}
+        rows = {table: await self.database.rows(table, {}) for table in tables}
+        await self.until(lambda: len(self.engine.events("test")) >= len(self.scenario.expect.tools))
+        return check_expectations(self.scenario, report, call, self.engine.events("test"), rows)
+
+
+@asynccontextmanager
+async def open_world(
+    database: Database | None = None, before: Callable[[VapiCloud], Awaitable[None]] | None = None, **environ: str
+) -> AsyncIterator[World]:
+    """Open everything; `environ` adds to or replaces the settings of the doors."""
+    scenario = load_scenario(SCENARIO)
+    events: list[Event] = []
+    async with AsyncExitStack() as stack:
+        database = database or await stack.enter_async_context(open_memory_database())
+        engine = await stack.enter_async_context(open_engine())
+        cloud = await stack.enter_async_context(
+            open_vapi_cloud(agent=scenario.agent, caller_lines=scenario.caller_lines, speech=VOICE)
+        )
+        settings = read_settings(
+            {
+                "PORT": "0",
+                "VOICE_HOST": "127.0.0.1",
+                "WEBHOOK_PORT": "0",
+                "POD_ID": "pod-1",
+                "VAPI_API_KEY": cloud.api_key,
+                "VAPI_BASE_URL": cloud.base_url,
+                "ENGINE_URL": engine.base_url,
+                "SIMULATION_ID": "test",
+                **environ,
+            }
+        )
+        doors = await stack.enter_async_context(open_doors(settings, database, events.append))
+        yield World(cloud, engine, doors, database, events, scenario)
