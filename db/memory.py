@@ -1,0 +1,225 @@
+"""The bank in memory, for virtual time and for tests without a server. Trio only, and repeatable.
+
+Transactions run one after another under one lock, each on a copy of the tables, which replaces them when it commits.
+The rules of schema.sql are written here a second time; the conformance tests hold both to the same behaviour.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import attrs
+import msgspec
+import trio
+
+from db.door import (
+    DELIVERY_ORDER,
+    Answer,
+    Card,
+    CardStatus,
+    Database,
+    DeliveryStatus,
+    Effect,
+    LedgerConflict,
+    Refusal,
+    Replacement,
+    RuleViolated,
+    User,
+    check_columns,
+    check_ledger_key,
+    issued_last4,
+    matching_rows,
+    renewed,
+)
+from db.seed import read_bank_files, seed_records
+
+LEDGER_HOURS: Final = 24
+EPOCH: Final = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)  # when a bank in memory opens; behind every seeded timestamp
+
+
+@attrs.define
+class Bank:
+    """The tables: primary key -> record. A copy shares the records, which are frozen."""
+
+    users: dict[int, User]
+    cards: dict[int, Card]
+    replacements: dict[int, Replacement]
+
+    def copy(self) -> "Bank":
+        return Bank(dict(self.users), dict(self.cards), dict(self.replacements))
+
+
+@attrs.define
+class Sequences:
+    """The last id given out per table. As in PostgreSQL, a rolled-back transaction leaves a gap."""
+
+    cards: int
+    replacements: int
+
+    def following(self, table: Literal["cards", "replacements"]) -> int:
+        value: int = getattr(self, table) + 1
+        setattr(self, table, value)
+        return value
+
+
+@attrs.frozen
+class MemoryWork:
+    """`Work` on a copy of the bank. Each method is a checkpoint, as a query would be. Rows need no locks."""
+
+    _bank: Bank
+    _sequences: Sequences
+    _now: Callable[[], datetime]
+
+    async def user(self, user_id: int) -> User | None:
+        await trio.lowlevel.checkpoint()
+        return self._bank.users.get(user_id)
+
+    async def cards_of(self, user_id: int) -> list[Card]:
+        await trio.lowlevel.checkpoint()
+        return [card for _, card in sorted(self._bank.cards.items()) if card.user_id == user_id]
+
+    async def cards_by_last4(self, last4: str) -> list[Card]:
+        await trio.lowlevel.checkpoint()
+        return [card for _, card in sorted(self._bank.cards.items()) if card.last4 == last4]
+
+    async def replacements_of(self, card_id: int) -> list[Replacement]:
+        await trio.lowlevel.checkpoint()
+        return [
+            found
+            for _, found in sorted(self._bank.replacements.items())
+            if card_id in (found.old_card_id, found.new_card_id)
+        ]
+
+    async def lock_card(self, card_id: int) -> Card | None:
+        await trio.lowlevel.checkpoint()
+        return self._bank.cards.get(card_id)
+
+    async def lock_replacements_of(self, card_id: int) -> list[Replacement]:
+        return await self.replacements_of(card_id)
+
+    async def set_card_status(self, card_id: int, status: CardStatus) -> Card:
+        await trio.lowlevel.checkpoint()
+        card = self._bank.cards[card_id]
+        if card.status == "cancelled" and status != "cancelled":
+            raise RuleViolated("a cancelled card stays cancelled")
+        self._bank.cards[card_id] = attrs.evolve(card, status=status)
+        return self._bank.cards[card_id]
+
+    async def issue_card(self, old: Card) -> Card:
+        await trio.lowlevel.checkpoint()
+        card_id = self._sequences.following("cards")
+        card = Card(card_id, old.user_id, issued_last4(card_id), old.kind, "active", renewed(old.expires))
+        self._bank.cards[card_id] = card
+        return card
+
+    async def add_replacement(self, old: Card, new: Card) -> Replacement:
+        await trio.lowlevel.checkpoint()
+        replacement_id = self._sequences.following("replacements")
+        if self._bank.cards[old.card_id].status != "cancelled":
+            raise RuleViolated("a card is cancelled before it is replaced")
+        if old.card_id == new.card_id or self._bank.cards[new.card_id].user_id != old.user_id:
+            raise RuleViolated("a card is replaced by another card of the same customer")
+        for other in self._bank.replacements.values():
+            if other.new_card_id == new.card_id:
+                raise RuleViolated("a card is issued once")
+            if other.old_card_id == old.card_id and other.status != "delivered":
+                raise RuleViolated("a card has one open replacement at most")
+        at = self._now()
+        added = Replacement(replacement_id, old.user_id, old.card_id, new.card_id, "requested", at, at)
+        self._bank.replacements[replacement_id] = added
+        return added
+
+    async def set_delivery_status(self, replacement_id: int, status: DeliveryStatus) -> Replacement:
+        await trio.lowlevel.checkpoint()
+        found = self._bank.replacements[replacement_id]
+        if DELIVERY_ORDER.index(status) < DELIVERY_ORDER.index(found.status):
+            raise RuleViolated("a delivery only moves forward")
+        self._bank.replacements[replacement_id] = attrs.evolve(found, status=status, updated_at=self._now())
+        return self._bank.replacements[replacement_id]
+
+
+@attrs.frozen
+class Entry:
+    """One row of the ledger."""
+
+    fingerprint: str
+    answer: Answer
+    answered_at: datetime
+
+
+@attrs.define
+class MemoryDatabase:
+    """`Database` in memory."""
+
+    _bank: Bank
+    _sequences: Sequences
+    _key: bytes
+    _now: Callable[[], datetime]
+    _ledger: dict[tuple[str, str], Entry] = attrs.field(factory=dict)
+    _transaction: trio.Lock = attrs.field(factory=trio.Lock)
+
+    async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+        check_ledger_key(call_id, tool_call_id)
+        async with self._transaction:
+            entry = self._ledger.get((call_id, tool_call_id))
+            if entry is not None:
+                if entry.fingerprint != fingerprint:
+                    raise LedgerConflict(call_id, tool_call_id)
+                return attrs.evolve(entry.answer, stored=True)
+            bank = self._bank.copy()
+            try:
+                result = await effect(MemoryWork(bank, self._sequences, self._now))
+                answer = Answer(msgspec.json.decode(msgspec.json.encode(result)))
+            except Refusal as refusal:
+                answer, bank = Answer(None, refusal.line), self._bank
+            # The commit: no checkpoint from here on, so a cancellation comes before it or after it.
+            self._bank = bank
+            self._ledger[call_id, tool_call_id] = Entry(fingerprint, answer, self._now())
+            return answer
+
+    async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
+        check_ledger_key(call_id, *tool_call_ids)
+        await trio.lowlevel.checkpoint()
+        found = {id_: self._ledger.get((call_id, id_)) for id_ in tool_call_ids}
+        return {id_: attrs.evolve(entry.answer, stored=True) for id_, entry in found.items() if entry is not None}
+
+    async def webhook_key(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self._key
+
+    async def purge_answers(self) -> int:
+        await trio.lowlevel.checkpoint()
+        oldest = self._now() - timedelta(hours=LEDGER_HOURS)
+        expired = [key for key, entry in self._ledger.items() if entry.answered_at < oldest]
+        for key in expired:
+            del self._ledger[key]
+        return len(expired)
+
+    async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+        check_columns(table, where)
+        await trio.lowlevel.checkpoint()
+        return matching_rows((record for _, record in sorted(getattr(self._bank, table).items())), where)
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def open_memory_database(
+    *, webhook_key: bytes | None = None, now: Callable[[], datetime] | None = None
+) -> AsyncIterator[Database]:
+    """A bank in memory that holds the rows of seed.sql, for the body.
+
+    `now` tells its wall clock; by default it follows Trio's clock from a fixed date on, so virtual time repeats.
+    `webhook_key` is random unless given.
+    """
+    records = seed_records((await read_bank_files()).seed)
+    opened = trio.current_time()
+    yield MemoryDatabase(
+        Bank(**records),
+        Sequences(max(records["cards"]), max(records["replacements"])),
+        webhook_key if webhook_key is not None else secrets.token_bytes(32),
+        now or (lambda: EPOCH + timedelta(seconds=trio.current_time() - opened)),
+    )

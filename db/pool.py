@@ -1,0 +1,207 @@
+"""PostgreSQL behind the door of db.door: asyncpg's pool, on an asyncio loop that runs inside Trio.
+
+Four rules keep asyncpg whole under Trio's cancellation: an exception handler of our own (db.asyncio_loop);
+transactions only through their context manager, and every shielded wait bounded (db.session); `loop=` always explicit.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+import attrs
+import msgspec
+import structlog
+import trio
+
+from db import queries
+from db.asyncio_loop import AsyncioLoop, open_asyncio_loop
+from db.door import (
+    Answer,
+    Database,
+    DatabaseUnavailable,
+    Effect,
+    LedgerConflict,
+    Refusal,
+    check_columns,
+    check_database_url,
+    check_ledger_key,
+    matching_rows,
+)
+from db.faults import Collision, SchemaMissing
+from db.seed import BankFiles, read_bank_files
+from db.session import CommitUnknown, Session, open_session
+from db.work import PostgresWork
+
+POOL_CONNECTIONS: Final = 10  # tools of one process at once; a server takes 100 by default, for all its clients
+QUERY_SECONDS: Final = 5  # for anything but a tool: one small statement, and the time to connect
+RUN_SECONDS: Final = 14  # one tool's transaction; its caller gives up at 15 s and should hear a reason before
+ATTEMPTS: Final = 4  # of a transaction that collides; each attempt makes the next collision less likely
+RETRY_SECONDS: Final = 0.05  # before the second attempt, and as much more before each further one
+LOCK_MILLISECONDS: Final = 10_000  # a row lock held for longer is stuck; less than RUN_SECONDS, so it has a reason
+IDLE_IN_TRANSACTION_MILLISECONDS: Final = 30_000  # if this process is frozen, the server takes its locks back
+CLOSE_SECONDS: Final = 3  # to say goodbye to the server; then the sockets are closed
+
+
+@attrs.define
+class PostgresDatabase:
+    """`Database` on a pool that connects when it is first needed, and again whenever the server comes back."""
+
+    _loop: AsyncioLoop
+    _pool: Any
+    _files: BankFiles
+    _schema_lock: trio.Lock = attrs.field(factory=trio.Lock)
+    _schema_applied: bool = False  # reset when a table turns out to be missing: the server lost its data
+
+    async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+        check_ledger_key(call_id, tool_call_id)
+        key = (call_id, tool_call_id, fingerprint)
+        with trio.move_on_after(RUN_SECONDS):
+            for attempt in range(1, ATTEMPTS):
+                with suppress(Collision):
+                    return await self._run_settled(*key, effect)
+                await trio.sleep(RETRY_SECONDS * attempt)
+            return await self._run_settled(*key, effect)
+        raise DatabaseUnavailable(f"the transaction took more than {RUN_SECONDS} s")
+
+    async def _run_settled(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+        try:
+            async with self._session() as session, session.transaction():
+                return await _claim_and_run(session, call_id, tool_call_id, fingerprint, effect)
+        except CommitUnknown as error:
+            lost = error
+        structlog.get_logger("db").warning("commit_unknown", call=call_id, tool_call=tool_call_id)
+        answer = await self._look_up(call_id, tool_call_id, fingerprint)
+        if answer is None:
+            raise DatabaseUnavailable(lost.reason) from lost
+        return answer
+
+    async def _look_up(self, call_id: str, tool_call_id: str, fingerprint: str) -> Answer | None:
+        """What became of a transaction whose COMMIT was lost: its answer, or None if it was rolled back.
+
+        Claiming the same id waits until the server has finished with that transaction, one way or the other.
+        A claim that succeeds is undone.
+        """
+        try:
+            async with self._session() as session, session.transaction():
+                if await session.call(queries.claim_answer, call_id, tool_call_id, fingerprint):
+                    raise _ClaimUndone
+                return await _stored(session, call_id, tool_call_id, fingerprint)
+        except _ClaimUndone:
+            return None
+
+    async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
+        check_ledger_key(call_id, *tool_call_ids)
+        rows = await self._ask(queries.stored_answers, call_id, tool_call_ids)
+        return {row["tool_call_id"]: _answer(row) for row in rows}
+
+    async def webhook_key(self) -> bytes:
+        key: bytes = await self._ask(queries.keep_webhook_key, secrets.token_bytes(32))
+        return key
+
+    async def purge_answers(self) -> int:
+        count: int = await self._ask(queries.purge_answers)
+        return count
+
+    async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+        check_columns(table, where)
+        return matching_rows(await self._ask(queries.records, table), where)
+
+    async def ping(self) -> None:
+        await self._ask(queries.ping)
+
+    async def _ask(self, query: Any, *args: Any) -> Any:
+        with trio.move_on_after(QUERY_SECONDS):
+            with suppress(Collision):
+                return await self._ask_once(query, *args)
+            return await self._ask_once(query, *args)
+        raise DatabaseUnavailable(f"no answer in {QUERY_SECONDS} s")
+
+    async def _ask_once(self, query: Any, *args: Any) -> Any:
+        async with self._session() as session:
+            return await session.call(query, *args)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        """A connection to a database that holds our tables."""
+        async with open_session(self._loop, self._pool) as session:
+            if not self._schema_applied:
+                async with self._schema_lock:
+                    if not self._schema_applied:
+                        await session.call(queries.apply_bank_files, self._files.schema, self._files.seed)
+                        self._schema_applied = True
+            try:
+                yield session
+            except SchemaMissing:
+                self._schema_applied = False
+                raise
+
+
+class _ClaimUndone(Exception):
+    """Leaves a transaction whose claim succeeded, so that the claim is rolled back."""
+
+
+async def _claim_and_run(session: Session, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+    """Claim the id first, so that a second caller waits here; then run, then keep the answer. One transaction."""
+    if not await session.call(queries.claim_answer, call_id, tool_call_id, fingerprint):
+        return await _stored(session, call_id, tool_call_id, fingerprint)
+    result, error = None, None
+    try:
+        async with session.transaction():
+            result = msgspec.json.encode(await effect(PostgresWork(session))).decode()
+    except Refusal as refusal:
+        error = refusal.line
+    await session.call(queries.fill_answer, call_id, tool_call_id, result, error)
+    return Answer(None if result is None else msgspec.json.decode(result), error)
+
+
+async def _stored(session: Session, call_id: str, tool_call_id: str, fingerprint: str) -> Answer:
+    rows = await session.call(queries.stored_answers, call_id, [tool_call_id])
+    if not rows:
+        raise Collision("the answer was purged while it was asked for")
+    if rows[0]["fingerprint"] != fingerprint:
+        raise LedgerConflict(call_id, tool_call_id)
+    return _answer(rows[0])
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    result = None if row["result"] is None else msgspec.json.decode(row["result"])
+    return Answer(result, row["error"], stored=True)
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[Database]:
+    """The database at `url`, for the body. The server may be down: the first use connects, and applies the schema.
+
+    Raises BadDatabaseUrl at once for a malformed `url`. Cancelled: connections are closed in bounded time.
+    """
+    check_database_url(url)
+    files = await read_bank_files()
+    async with open_asyncio_loop() as loop:
+        pool = await loop.call(_make_pool, loop.loop, url)
+        try:
+            yield PostgresDatabase(loop, pool, files)
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await loop.call(_close_pool, pool)
+
+
+async def _make_pool(loop: Any, url: str) -> Any:
+    pool = asyncpg.create_pool(
+        url,
+        loop=loop,
+        min_size=0,  # nothing is connected before it is needed
+        max_size=POOL_CONNECTIONS,
+        server_settings={
+            "application_name": "voice",
+            "lock_timeout": str(LOCK_MILLISECONDS),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MILLISECONDS),
+        },
+    )
+    return await pool
+
+
+async def _close_pool(pool: Any) -> None:
+    """Close every connection. A cancellation makes asyncpg terminate what is left, which waits for nothing."""
+    await pool.close()

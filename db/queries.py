@@ -1,0 +1,188 @@
+"""The SQL, one function for one statement. These coroutines are asyncio's: only db.pool and db.work run them.
+
+Statements are constants and every value is a parameter, so nothing a caller says can become SQL.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from db.door import TABLES, Card, CardStatus, DeliveryStatus, Replacement, User, issued_last4, renewed
+
+USER_COLUMNS: Final = "user_id, full_name, phone, email, address"
+CARD_COLUMNS: Final = "card_id, user_id, last4, kind, status, expires"
+REPLACEMENT_COLUMNS: Final = "replacement_id, user_id, old_card_id, new_card_id, status, requested_at, updated_at"
+
+# One number for everybody who may apply the schema to this database at the same moment.
+SCHEMA_LOCK: Final = 0x62637376
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def user(connection: Connection, user_id: int) -> User | None:
+    row = await connection.fetchrow(f"SELECT {USER_COLUMNS} FROM users WHERE user_id = $1", user_id)
+    return None if row is None else User(**row)
+
+
+async def cards_of(connection: Connection, user_id: int) -> list[Card]:
+    rows = await connection.fetch(f"SELECT {CARD_COLUMNS} FROM cards WHERE user_id = $1 ORDER BY card_id", user_id)
+    return [Card(**row) for row in rows]
+
+
+async def cards_by_last4(connection: Connection, last4: str) -> list[Card]:
+    rows = await connection.fetch(f"SELECT {CARD_COLUMNS} FROM cards WHERE last4 = $1 ORDER BY card_id", last4)
+    return [Card(**row) for row in rows]
+
+
+async def lock_card(connection: Connection, card_id: int) -> Card | None:
+    row = await connection.fetchrow(f"SELECT {CARD_COLUMNS} FROM cards WHERE card_id = $1 FOR UPDATE", card_id)
+    return None if row is None else Card(**row)
+
+
+async def replacements_of(connection: Connection, card_id: int) -> list[Replacement]:
+    rows = await connection.fetch(
+        f"SELECT {REPLACEMENT_COLUMNS} FROM replacements WHERE $1 IN (old_card_id, new_card_id)"
+        " ORDER BY replacement_id",
+        card_id,
+    )
+    return [Replacement(**row) for row in rows]
+
+
+async def lock_replacements_of(connection: Connection, card_id: int) -> list[Replacement]:
+    rows = await connection.fetch(
+        f"SELECT {REPLACEMENT_COLUMNS} FROM replacements WHERE $1 IN (old_card_id, new_card_id)"
+        " ORDER BY replacement_id FOR UPDATE",
+        card_id,
+    )
+    return [Replacement(**row) for row in rows]
+
+
+async def set_card_status(connection: Connection, card_id: int, status: CardStatus) -> Card:
+    row = await connection.fetchrow(
+        f"UPDATE cards SET status = $2 WHERE card_id = $1 RETURNING {CARD_COLUMNS}", card_id, status
+    )
+    return Card(**row)
+
+
+async def next_card_id(connection: Connection) -> int:
+    card_id: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('cards', 'card_id'))::integer")
+    return card_id
+
+
+async def insert_card(connection: Connection, card_id: int, old: Card) -> Card:
+    row = await connection.fetchrow(
+        f"INSERT INTO cards ({CARD_COLUMNS}) VALUES ($1, $2, $3, $4, 'active', $5) RETURNING {CARD_COLUMNS}",
+        card_id,
+        old.user_id,
+        issued_last4(card_id),
+        old.kind,
+        renewed(old.expires),
+    )
+    return Card(**row)
+
+
+async def insert_replacement(connection: Connection, old: Card, new: Card) -> Replacement:
+    row = await connection.fetchrow(
+        "INSERT INTO replacements (user_id, old_card_id, new_card_id, status) VALUES ($1, $2, $3, 'requested')"
+        f" RETURNING {REPLACEMENT_COLUMNS}",
+        old.user_id,
+        old.card_id,
+        new.card_id,
+    )
+    return Replacement(**row)
+
+
+async def set_delivery_status(connection: Connection, replacement_id: int, status: DeliveryStatus) -> Replacement:
+    row = await connection.fetchrow(
+        "UPDATE replacements SET status = $2, updated_at = now() WHERE replacement_id = $1"
+        f" RETURNING {REPLACEMENT_COLUMNS}",
+        replacement_id,
+        status,
+    )
+    return Replacement(**row)
+
+
+async def claim_answer(connection: Connection, call_id: str, tool_call_id: str, fingerprint: str) -> bool:
+    """Make this id ours. Waits for another transaction that has claimed it; false if that one committed."""
+    claimed = await connection.fetchval(
+        "INSERT INTO tool_answers (call_id, tool_call_id, fingerprint) VALUES ($1, $2, $3)"
+        " ON CONFLICT DO NOTHING RETURNING true",
+        call_id,
+        tool_call_id,
+        fingerprint,
+    )
+    return bool(claimed)
+
+
+async def fill_answer(
+    connection: Connection, call_id: str, tool_call_id: str, result: str | None, error: str | None
+) -> None:
+    await connection.execute(
+        "UPDATE tool_answers SET result = $3, error = $4 WHERE call_id = $1 AND tool_call_id = $2",
+        call_id,
+        tool_call_id,
+        result,
+        error,
+    )
+
+
+async def stored_answers(connection: Connection, call_id: str, tool_call_ids: Sequence[str]) -> list[Any]:
+    """Rows of tool_call_id, fingerprint, result (JSON text or None), error."""
+    rows: list[Any] = await connection.fetch(
+        "SELECT tool_call_id, fingerprint, result, error FROM tool_answers"
+        " WHERE call_id = $1 AND tool_call_id = ANY($2::text[])",
+        call_id,
+        list(tool_call_ids),
+    )
+    return rows
+
+
+async def purge_answers(connection: Connection) -> int:
+    status = await connection.execute("DELETE FROM tool_answers WHERE answered_at < now() - interval '24 hours'")
+    return int(status.rpartition(" ")[2])  # "DELETE 3"
+
+
+async def keep_webhook_key(connection: Connection, fresh: bytes) -> bytes:
+    """The key in the database; `fresh` becomes it if there is none. Two statements, so as to see a rival's row."""
+    await connection.execute(
+        "INSERT INTO process_keys (name, value) VALUES ('webhook', $1) ON CONFLICT DO NOTHING", fresh
+    )
+    key: bytes = await connection.fetchval("SELECT value FROM process_keys WHERE name = 'webhook'")
+    return key
+
+
+async def records(connection: Connection, table: str) -> list[User | Card | Replacement]:
+    """A whole table by primary key. `table` must be one of TABLES: it becomes part of the statement."""
+    columns, record = {
+        "users": (USER_COLUMNS, User),
+        "cards": (CARD_COLUMNS, Card),
+        "replacements": (REPLACEMENT_COLUMNS, Replacement),
+    }[table]
+    rows = await connection.fetch(f"SELECT {columns} FROM {table} ORDER BY 1")
+    return [record(**row) for row in rows]
+
+
+async def ping(connection: Connection) -> None:
+    await connection.fetchval("SELECT 1 FROM tool_answers LIMIT 1")
+
+
+async def apply_bank_files(connection: Connection, schema: str, seed: str) -> None:
+    """Make the tables if any is missing, and fill the bank if it is empty. What exists is never changed.
+
+    One transaction, one at a time in the whole database. It asks first, because CREATE TABLE IF NOT EXISTS needs
+    the right to create even where there is nothing left to do.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+        tables = [*TABLES, "tool_answers", "process_keys"]
+        missing = await connection.fetchval(
+            "SELECT bool_or(to_regclass(name) IS NULL) FROM unnest($1::text[]) name", tables
+        )
+        if missing:
+            await connection.execute(schema)
+        filled = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM cards) OR EXISTS (SELECT FROM replacements)"
+        )
+        if not filled:
+            await connection.execute(seed)

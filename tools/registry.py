@@ -1,0 +1,192 @@
+"""Tools by name: what the model is told of each, and how its arguments are read.
+
+The schema stays inside the subset that Vapi's API description lists (type, properties, required, enum, description,
+pattern, items). What the subset cannot say, such as bounds and unknown arguments, is enforced when arguments arrive.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import attrs
+import msgspec
+
+from db.door import Work
+from tools import card_tools
+
+_JSON_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_NOUNS: Final[Mapping[str, str]] = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+}
+
+
+class BadArguments(Exception):
+    """The model called a tool wrongly. `line` names the argument and what is expected; it is meant for the model."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(line)
+
+
+class UnknownTool(Exception):
+    """No tool has that name. `line` is meant for the model."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.line = f"There is no such tool; the tools are {', '.join(known)}."
+        super().__init__(self.line)
+
+
+@attrs.frozen
+class Tool:
+    """One tool. `arguments` is an attrs class whose fields carry msgspec.Meta; `run` takes an instance of it.
+
+    `run` runs in one transaction, returns a JSON-able object, and raises Refusal to say no.
+    """
+
+    name: str
+    description: str
+    arguments: type[Any]
+    run: Callable[[Work, Any], Awaitable[Any]]
+
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, a new dict each time."""
+        fields = attrs.fields_dict(self.arguments)
+        return {
+            "type": "object",
+            "properties": {name: _schema(kind) for name, kind in self._kinds().items()},
+            "required": [name for name, field in fields.items() if field.default is attrs.NOTHING],
+        }
+
+    def parse(self, arguments: Mapping[str, Any]) -> Any:
+        """An instance of the arguments class. A number sent as text is taken as one. Raises BadArguments."""
+        kinds = self._kinds()
+        for name in arguments:
+            if name not in kinds:
+                raise BadArguments(f"{self.name} takes no such argument; it takes {', '.join(kinds) or 'none'}.")
+        values = {name: self._value(name, kinds[name], value) for name, value in arguments.items()}
+        for name in self.parameters()["required"]:
+            if name not in values:
+                raise BadArguments(f"{self.name} needs the argument {name}: {_expectation(kinds[name])}.")
+        return self.arguments(**values)
+
+    def _kinds(self) -> dict[str, Any]:
+        hints = get_type_hints(self.arguments, include_extras=True)
+        return {name: hints[name] for name in attrs.fields_dict(self.arguments)}
+
+    def _value(self, name: str, kind: Any, value: Any) -> Any:
+        schema = _schema(kind)
+        if schema["type"] == "string" and type(value) is int:
+            value = str(value)  # a model may send the digits 4242 as a number
+        try:
+            converted = msgspec.convert(value, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise self._refused(name, kind) from error
+        # msgspec searches, and to a search "$" is also the place before a last line break.
+        if "pattern" in schema and not re.fullmatch(schema["pattern"], converted):
+            raise self._refused(name, kind)
+        return converted
+
+    def _refused(self, name: str, kind: Any) -> BadArguments:
+        return BadArguments(f"The argument {name} of {self.name} must be {_expectation(kind)}.")
+
+
+@attrs.frozen
+class Registry:
+    """Tools in the order they are shown to the model. Two tools of one name are a ValueError."""
+
+    tools: tuple[Tool, ...]
+
+    def __attrs_post_init__(self) -> None:
+        if len({tool.name for tool in self.tools}) != len(self.tools):
+            raise ValueError("two tools have the same name")
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self.tools)
+
+    def __len__(self) -> int:
+        return len(self.tools)
+
+    def get(self, name: str) -> Tool:
+        """The tool of that name. Raises UnknownTool."""
+        for tool in self.tools:
+            if tool.name == name:
+                return tool
+        raise UnknownTool(name, tuple(tool.name for tool in self.tools))
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """The JSON schema of one type: int, str, float, bool, a Literal of texts, or a list, with or without Meta."""
+    if get_origin(kind) is Annotated:
+        inner, *notes = get_args(kind)
+        schema = _schema(inner)
+        for note in notes:
+            if note.description is not None:
+                schema["description"] = note.description
+            if note.pattern is not None:
+                schema["pattern"] = note.pattern
+        return schema
+    if get_origin(kind) is Literal:
+        return {"type": "string", "enum": list(get_args(kind))}
+    if get_origin(kind) is list:
+        return {"type": "array", "items": _schema(get_args(kind)[0])}
+    return {"type": _JSON_TYPES[kind]}
+
+
+def _expectation(kind: Any) -> str:
+    """What an argument must be, in words, bounds included."""
+    schema = _schema(kind)
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    words = _NOUNS[schema["type"]]
+    if "pattern" in schema:
+        words += f" that matches {schema['pattern']}"
+    for note in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+        if note.ge is not None:
+            words += f" from {note.ge}"
+        if note.le is not None:
+            words += f" to {note.le}"
+    return words
+
+
+def bank_tools() -> Registry:
+    """The five tools of the bank."""
+    return Registry(
+        (
+            Tool(
+                "display_user_info",
+                "Show a customer's name, contact details and cards.",
+                card_tools.DisplayUserInfo,
+                card_tools.display_user_info,
+            ),
+            Tool(
+                "display_card_info_by_last4",
+                "Show the cards that end in four given digits, with their holders and any replacement on its way."
+                " Several customers may have such a card: ask which one is calling.",
+                card_tools.DisplayCardInfoByLast4,
+                card_tools.display_card_info_by_last4,
+            ),
+            Tool(
+                "change_card_status",
+                "Freeze a card, make a frozen card usable again, or cancel a card for good.",
+                card_tools.ChangeCardStatus,
+                card_tools.change_card_status,
+            ),
+            Tool(
+                "request_card_replacement",
+                "Cancel a card and send the customer a new one. This cannot be undone.",
+                card_tools.RequestCardReplacement,
+                card_tools.request_card_replacement,
+            ),
+            Tool(
+                "update_card_replacement_status",
+                "Record how far the delivery of a replacement card has come.",
+                card_tools.UpdateCardReplacementStatus,
+                card_tools.update_card_replacement_status,
+            ),
+        )
+    )
