@@ -8,7 +8,7 @@ it outlives the cancellation of its user: a rollback needs it.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import structlog
@@ -16,8 +16,7 @@ import trio
 import trio_asyncio
 
 from db.door import DatabaseUnavailable
-
-LOOP_CLOSE_SECONDS: Final = 2  # nothing runs on the loop by then: its pool was closed or terminated before
+from runtime import limits
 
 
 @attrs.define
@@ -51,7 +50,7 @@ class AsyncioLoop:
 
     def _close(self) -> None:
         self._closing.set()
-        self._shield.deadline = trio.current_time() + LOOP_CLOSE_SECONDS
+        self._shield.deadline = trio.current_time() + limits.DATABASE_LOOP_CLOSE_SECONDS
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

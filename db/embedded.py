@@ -21,14 +21,7 @@ import attrs
 import trio
 
 from db.server_binaries import Binaries, EmbeddedServerError, ServerUser, find_binaries, server_user
-
-INITDB_SECONDS: Final = 60  # 0.6 s on an idle machine; a container on a busy one was seen to take ten times that
-START_SECONDS: Final = 30  # recovery after a crash included
-STOP_SECONDS: Final = 5  # a fast shutdown; then the server is stopped without its leave
-WATCHDOG_SECONDS: Final = 3  # to remove the folder
-LOCK_SECONDS: Final = 5  # how long a killed predecessor's server may take to stop; its watchdog needs 3 s at most
-POLL_SECONDS: Final = 0.02
-SOCKET_PATH_BYTES: Final = 103  # what macOS allows; Linux has 107
+from runtime import limits
 
 WATCHDOG: Final = Path(__file__).with_name("watchdog.sh")
 
@@ -50,14 +43,14 @@ async def open_embedded_server(folder: Path | None = None) -> AsyncIterator[str]
         await launch.serve(data, lasting=folder is not None)
         yield launch.url
     finally:
-        with trio.move_on_after(STOP_SECONDS + 2 * WATCHDOG_SECONDS, shield=True):
+        with trio.move_on_after(limits.SERVER_STOP_SECONDS + 2 * limits.SERVER_WATCHDOG_SECONDS, shield=True):
             await launch.stop()
 
 
 def _make_private_folder() -> Path:
     """A new folder, 0700, short enough for a socket path."""
     name = Path(tempfile.mkdtemp(prefix="voice-"))
-    if len(os.fsencode(name / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES:
+    if len(os.fsencode(name / ".s.PGSQL.5432")) <= limits.SERVER_SOCKET_PATH_BYTES:
         return name
     name.rmdir()
     return Path(tempfile.mkdtemp(prefix="voice-", dir="/tmp"))
@@ -113,13 +106,13 @@ class _Launch:
             descriptor = self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise EmbeddedServerError(f"cannot keep a database in {folder}: {error.strerror}") from error
-        with trio.move_on_after(LOCK_SECONDS):
+        with trio.move_on_after(limits.SERVER_LOCK_SECONDS):
             while not _locked(descriptor):
                 owner = os.pread(descriptor, 20, 0).decode()
                 if owner.isdigit() and _alive(int(owner)):
                     raise EmbeddedServerError(f"the database in {folder} is in use by process {owner}: stop it first")
                 # The owner is gone; its server, which shares the lock, is being stopped by its watchdog.
-                await trio.sleep(POLL_SECONDS)
+                await trio.sleep(limits.SERVER_POLL_SECONDS)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             return
@@ -137,7 +130,7 @@ class _Launch:
         command = [str(self._binaries.folder / "initdb"), f"--pgdata={fresh}", "--username=postgres", "--auth=trust"]
         command += ["--encoding=UTF8", "--locale=C", "--wal-segsize=1", "--no-instructions"]
         initdb = await self._start(command if lasting else [*command, "--no-sync"])
-        with trio.move_on_after(INITDB_SECONDS):
+        with trio.move_on_after(limits.SERVER_INITDB_SECONDS):
             code = await initdb.wait()
             self._tell("stopped")  # its process id is free again, for anybody
             if code == 0:
@@ -154,17 +147,21 @@ class _Launch:
             options |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         command = [str(self._binaries.folder / "postgres"), "-D", str(data), "-k", str(self._private), "-p", "5432"]
         server = await self._start(command + [f"--{name}={value}" for name, value in options.items()])
-        with trio.move_on_after(START_SECONDS):
+        with trio.move_on_after(limits.SERVER_START_SECONDS):
             while server.poll() is None:
                 if _is_ready(data / "postmaster.pid", server.pid):
                     return
-                await trio.sleep(POLL_SECONDS)
+                await trio.sleep(limits.SERVER_POLL_SECONDS)
         raise EmbeddedServerError(f"PostgreSQL did not start: {await self._last_words()}")
 
     async def stop(self) -> None:
         """Stop what runs, and have the folder removed. Bounded: each step has its own limit."""
         if self._child is not None:
-            for signal_number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 1), (signal.SIGKILL, 1)):
+            for signal_number, seconds in (
+                (signal.SIGINT, limits.SERVER_STOP_SECONDS),
+                (signal.SIGQUIT, 1),
+                (signal.SIGKILL, 1),
+            ):
                 with trio.move_on_after(seconds):
                     self._child.send_signal(signal_number)
                     await self._child.wait()
@@ -172,7 +169,7 @@ class _Launch:
                     break
         if self._pipe is not None:
             os.close(self._pipe)
-        with trio.move_on_after(WATCHDOG_SECONDS):
+        with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS):
             if self._watchdog is not None:
                 await self._watchdog.wait()
             # Its work already, unless we were cancelled before it started, or somebody killed it.

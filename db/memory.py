@@ -34,8 +34,8 @@ from db.door import (
     renewed,
 )
 from db.seed import read_bank_files, seed_records
+from runtime import limits
 
-LEDGER_HOURS: Final = 24
 EPOCH: Final = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)  # when a bank in memory opens; behind every seeded timestamp
 
 
@@ -191,7 +191,7 @@ class MemoryDatabase:
 
     async def purge_answers(self) -> int:
         await trio.lowlevel.checkpoint()
-        oldest = self._now() - timedelta(hours=LEDGER_HOURS)
+        oldest = self._now() - timedelta(hours=limits.LEDGER_HOURS)
         expired = [key for key, entry in self._ledger.items() if entry.answered_at < oldest]
         for key in expired:
             del self._ledger[key]

@@ -7,7 +7,7 @@ transactions only through their context manager, and every shielded wait bounded
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import attrs
@@ -33,15 +33,7 @@ from db.faults import Collision, SchemaMissing
 from db.seed import BankFiles, read_bank_files
 from db.session import CommitUnknown, Session, open_session
 from db.work import PostgresWork
-
-POOL_CONNECTIONS: Final = 10  # tools of one process at once; a server takes 100 by default, for all its clients
-QUERY_SECONDS: Final = 5  # for anything but a tool: one small statement, and the time to connect
-RUN_SECONDS: Final = 14  # one tool's transaction; its caller gives up at 15 s and should hear a reason before
-ATTEMPTS: Final = 4  # of a transaction that collides; each attempt makes the next collision less likely
-RETRY_SECONDS: Final = 0.05  # before the second attempt, and as much more before each further one
-LOCK_MILLISECONDS: Final = 10_000  # a row lock held for longer is stuck; less than RUN_SECONDS, so it has a reason
-IDLE_IN_TRANSACTION_MILLISECONDS: Final = 30_000  # if this process is frozen, the server takes its locks back
-CLOSE_SECONDS: Final = 3  # to say goodbye to the server; then the sockets are closed
+from runtime import limits
 
 
 @attrs.define
@@ -57,13 +49,13 @@ class PostgresDatabase:
     async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
         check_ledger_key(call_id, tool_call_id)
         key = (call_id, tool_call_id, fingerprint)
-        with trio.move_on_after(RUN_SECONDS):
-            for attempt in range(1, ATTEMPTS):
+        with trio.move_on_after(limits.DATABASE_RUN_SECONDS):
+            for attempt in range(1, limits.DATABASE_ATTEMPTS):
                 with suppress(Collision):
                     return await self._run_settled(*key, effect)
-                await trio.sleep(RETRY_SECONDS * attempt)
+                await trio.sleep(limits.DATABASE_RETRY_SECONDS * attempt)
             return await self._run_settled(*key, effect)
-        raise DatabaseUnavailable(f"the transaction took more than {RUN_SECONDS} s")
+        raise DatabaseUnavailable(f"the transaction took more than {limits.DATABASE_RUN_SECONDS} s")
 
     async def _run_settled(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
         try:
@@ -112,11 +104,11 @@ class PostgresDatabase:
         await self._ask(queries.ping)
 
     async def _ask(self, query: Any, *args: Any) -> Any:
-        with trio.move_on_after(QUERY_SECONDS):
+        with trio.move_on_after(limits.DATABASE_QUERY_SECONDS):
             with suppress(Collision):
                 return await self._ask_once(query, *args)
             return await self._ask_once(query, *args)
-        raise DatabaseUnavailable(f"no answer in {QUERY_SECONDS} s")
+        raise DatabaseUnavailable(f"no answer in {limits.DATABASE_QUERY_SECONDS} s")
 
     async def _ask_once(self, query: Any, *args: Any) -> Any:
         async with self._session() as session:
@@ -183,7 +175,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         try:
             yield PostgresDatabase(loop, pool, files)
         finally:
-            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            with trio.move_on_after(limits.DATABASE_CLOSE_SECONDS, shield=True):
                 await loop.call(_close_pool, pool)
 
 
@@ -192,11 +184,11 @@ async def _make_pool(loop: Any, url: str) -> Any:
         url,
         loop=loop,
         min_size=0,  # nothing is connected before it is needed
-        max_size=POOL_CONNECTIONS,
+        max_size=limits.DATABASE_POOL_CONNECTIONS,
         server_settings={
             "application_name": "voice",
-            "lock_timeout": str(LOCK_MILLISECONDS),
-            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MILLISECONDS),
+            "lock_timeout": str(limits.DATABASE_LOCK_MILLISECONDS),
+            "idle_in_transaction_session_timeout": str(limits.DATABASE_IDLE_IN_TRANSACTION_MILLISECONDS),
         },
     )
     return await pool

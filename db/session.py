@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import attrs
@@ -12,11 +12,7 @@ import trio
 from db.asyncio_loop import AsyncioLoop
 from db.door import DatabaseUnavailable
 from db.faults import FOREIGN, Collision, translated
-
-ACQUIRE_SECONDS: Final = 4  # to find a free connection or make one; a tool call has 15 s in all
-RELEASE_SECONDS: Final = 2  # to clean a connection for its next user; then it is thrown away
-ROLLBACK_SECONDS: Final = 2  # a server that does not roll back by then will, once its connection is closed
-COMMIT_SECONDS: Final = 5  # no longer: past this the outcome is looked up on another connection
+from runtime import limits
 
 
 class CommitUnknown(DatabaseUnavailable):
@@ -65,10 +61,10 @@ class Session:
             yield
         except BaseException as error:
             # A rollback that fails needs no report: the connection is closed by its release, which undoes as much.
-            with trio.move_on_after(ROLLBACK_SECONDS, shield=True), suppress(DatabaseUnavailable):
+            with trio.move_on_after(limits.DATABASE_ROLLBACK_SECONDS, shield=True), suppress(DatabaseUnavailable):
                 await self._run(handle.__aexit__, type(error), error, None)
             raise
-        with trio.move_on_after(COMMIT_SECONDS, shield=True) as scope:
+        with trio.move_on_after(limits.DATABASE_COMMIT_SECONDS, shield=True) as scope:
             try:
                 await self._run(handle.__aexit__, None, None, None)
             except Collision:
@@ -76,28 +72,28 @@ class Session:
             except DatabaseUnavailable as error:
                 raise CommitUnknown(error.reason) from error
         if scope.cancelled_caught:
-            raise CommitUnknown(f"no answer to COMMIT in {COMMIT_SECONDS} s")
+            raise CommitUnknown(f"no answer to COMMIT in {limits.DATABASE_COMMIT_SECONDS} s")
 
 
 @asynccontextmanager
 async def open_session(loop: AsyncioLoop, pool: Any) -> AsyncIterator[Session]:
-    """A connection for the body. Raises DatabaseUnavailable if there is none in ACQUIRE_SECONDS."""
+    """A connection for the body. Raises DatabaseUnavailable if there is none in limits.DATABASE_ACQUIRE_SECONDS."""
 
     async def acquire() -> Any:
         return await pool.acquire()
 
     connection = None
-    with trio.move_on_after(ACQUIRE_SECONDS):
+    with trio.move_on_after(limits.DATABASE_ACQUIRE_SECONDS):
         try:
             connection = await loop.call(acquire)
         except FOREIGN as error:
             raise translated(error, connection_lost=True) or error from error
     if connection is None:
-        raise DatabaseUnavailable(f"no connection in {ACQUIRE_SECONDS} s")
+        raise DatabaseUnavailable(f"no connection in {limits.DATABASE_ACQUIRE_SECONDS} s")
     try:
         yield Session(loop, connection)
     finally:
-        with trio.move_on_after(RELEASE_SECONDS + 1, shield=True):
+        with trio.move_on_after(limits.DATABASE_RELEASE_SECONDS + 1, shield=True):
             await _release(loop, pool, connection)
 
 
@@ -106,7 +102,7 @@ async def _release(loop: AsyncioLoop, pool: Any, connection: Any) -> None:
 
     async def release() -> None:
         # asyncpg shields this from cancellation, so its own limit is the one that ends it with a stopped server.
-        await pool.release(connection, timeout=RELEASE_SECONDS)
+        await pool.release(connection, timeout=limits.DATABASE_RELEASE_SECONDS)
 
     try:
         await loop.call(release)

@@ -70,3 +70,28 @@ REPORT_FLUSH_SECONDS: Final = 5.0  # at shutdown, for what is still queued
 # --- The database.
 LEDGER_PURGE_EVERY_SECONDS: Final = 3_600.0
 DATABASE_START_SECONDS: Final = 10.0  # to read or make the webhook key at start
+
+# PostgreSQL through asyncpg on trio-asyncio.
+DATABASE_POOL_CONNECTIONS: Final = 10  # tools of one process at once; a server takes 100 by default, from everybody
+DATABASE_QUERY_SECONDS: Final = 5.0  # for anything but a tool: one small statement, and the time to connect
+DATABASE_RUN_SECONDS: Final = 14  # one tool's transaction; its caller gives up at 15 s and should hear a reason before
+DATABASE_ATTEMPTS: Final = 4  # of a transaction that collides; each makes the next collision less likely
+DATABASE_RETRY_SECONDS: Final = 0.05  # before the second attempt, and as much more before each further one
+DATABASE_LOCK_MILLISECONDS: Final = 10_000  # a row lock held for longer is stuck; below RUN_SECONDS, to say why
+DATABASE_IDLE_IN_TRANSACTION_MILLISECONDS: Final = 30_000  # if this process is frozen, the server takes its locks back
+DATABASE_CLOSE_SECONDS: Final = 3  # to say goodbye to the server; then the sockets are closed
+DATABASE_ACQUIRE_SECONDS: Final = 4  # to find a free connection or make one; a tool call has 15 s in all
+DATABASE_RELEASE_SECONDS: Final = 2.0  # to clean a connection for its next user; then it is thrown away
+DATABASE_ROLLBACK_SECONDS: Final = 2  # a server that does not roll back by then will, once its connection is closed
+DATABASE_COMMIT_SECONDS: Final = 5  # no longer: past this the outcome is looked up on another connection
+DATABASE_LOOP_CLOSE_SECONDS: Final = 2  # nothing runs on the loop by then: its pool was closed or terminated before
+LEDGER_HOURS: Final = 24  # no call lasts longer, and no POST is delivered later
+
+# --- The embedded server.
+SERVER_INITDB_SECONDS: Final = 60  # 0.6 s on an idle machine; a container on a busy one was seen to take ten times that
+SERVER_START_SECONDS: Final = 30  # recovery after a crash included
+SERVER_STOP_SECONDS: Final = 5  # a fast shutdown; then the server is stopped without its leave
+SERVER_WATCHDOG_SECONDS: Final = 3  # to remove the folder
+SERVER_LOCK_SECONDS: Final = 5  # for a killed predecessor's server to stop; its watchdog needs 3 s at most
+SERVER_POLL_SECONDS: Final = 0.02  # between two looks at a file that another process writes
+SERVER_SOCKET_PATH_BYTES: Final = 103  # what macOS allows; Linux has 107

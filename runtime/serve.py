@@ -1,5 +1,7 @@
 """`voice serve`, and what the sandbox's entry point shares with it: a database behind the doors."""
 
+import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,17 @@ from runtime.logs import logging_sink
 from runtime.settings import Settings
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Serve")
-EMBEDDED_FOLDER = Path("runs/postgres")
+
+
+def embedded_folder() -> Path:
+    """runs/postgres; for root in a folder that is root's alone, one that the server's own user can reach.
+
+    PostgreSQL refuses to run as root, so its server runs as another user there, and no permission is changed for it.
+    """
+    here = Path.cwd()
+    if os.geteuid() != 0 or all(os.stat(folder).st_mode & 0o001 for folder in (here, *here.parents)):
+        return Path("runs/postgres")
+    return Path("/var/lib/mini-bcs-voice-vapi") / hashlib.sha256(os.fsencode(here)).hexdigest()[:12]
 
 
 @asynccontextmanager
@@ -33,12 +45,13 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
         async with open_database(settings.database_url) as database:
             yield database
         return
+    folder = embedded_folder()
     async with AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(open_embedded_server(EMBEDDED_FOLDER))
+            url = await stack.enter_async_context(open_embedded_server(folder))
         except EmbeddedServerError as exc:
             raise StartError(f"DATABASE_URL is not set and no server can be started: {exc}") from exc
-        _log.info("database", uses="embedded server", data=str(EMBEDDED_FOLDER))
+        _log.info("database", uses="embedded server", data=str(folder))
         yield await stack.enter_async_context(open_database(url))
 
 

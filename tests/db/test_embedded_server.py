@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 import trio
-from conftest import run_sql_at
 
 from db import embedded, server_binaries
 from db.embedded import EmbeddedServerError, open_embedded_server
 from db.server_binaries import Binaries, find_binaries, server_user
+from tests.postgres import run_sql_at
 
 AS_ROOT = os.geteuid() == 0
 REPOSITORY = Path(embedded.__file__).parent.parent

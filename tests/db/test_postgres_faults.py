@@ -10,12 +10,12 @@ import attrs
 import psutil
 import pytest
 import trio
-from conftest import RunSql
 
-from db import pool, session
 from db.door import Answer, Database, DatabaseUnavailable, RuleViolated, Work
 from db.embedded import open_embedded_server
 from db.pool import open_database
+from runtime import limits
+from tests.postgres import RunSql
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -76,8 +76,8 @@ async def test_effect_is_lost_whole_when_the_server_is_killed_midway(tmp_path: P
 async def test_database_is_unavailable_in_bounded_time_when_the_server_is_frozen(
     lasting_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "QUERY_SECONDS", 0.5)
-    monkeypatch.setattr(session, "RELEASE_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "DATABASE_QUERY_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "DATABASE_RELEASE_SECONDS", 0.5)
     folder = lasting_folder
     async with open_embedded_server(folder) as url, open_database(url) as database:
         await database.ping()

@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 import trio
-from conftest import RunSql, of_database, run_sql_at
 
 import db
 from db.door import TABLES, Database, Work
 from db.memory import open_memory_database
 from db.pool import open_database
+from tests.postgres import RunSql, of_database, run_sql_at
 
 FOLDER = Path(db.__file__).parent
 
