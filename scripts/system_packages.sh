@@ -6,7 +6,7 @@ missing=""
 want() { # want PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
-want curl curl
+want psql postgresql-client
 
 if [ -z "$missing" ]; then
     echo "system-packages: nothing is missing"

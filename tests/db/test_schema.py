@@ -1,6 +1,5 @@
 """schema.sql and seed.sql themselves: what they hold, and what they refuse to anybody."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from db.door import TABLES, Database, Work
 from db.memory import open_memory_database
 from db.pool import open_database
 from tests.postgres import RunSql, of_database, run_sql_at
+from tests.programs import need
 
 FOLDER = Path(db.__file__).parent
 
@@ -148,10 +148,12 @@ async def test_door_makes_its_tables_again_when_the_server_lost_them(run_sql: Ru
     assert (await postgres.run_once("call", "tool", "f", look)).error is None
 
 
-async def test_files_load_when_given_to_psql(server_url: str, names: Any) -> None:
-    psql = shutil.which("psql")
-    if psql is None:
-        pytest.skip("psql is not installed: the sandbox's way of loading schema.sql is not tried")
+@pytest.fixture
+def psql() -> str:
+    return need("psql", "postgresql-client")
+
+
+async def test_files_load_when_given_to_psql(psql: str, server_url: str, names: Any) -> None:
     name = next(names)
     await run_sql_at(server_url, f"CREATE DATABASE {name}")
     url = of_database(server_url, name)

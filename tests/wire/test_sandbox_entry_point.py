@@ -27,13 +27,13 @@ PORTS = (8008, 8009, 8011)
 pytestmark = pytest.mark.xdist_group("sandbox-ports")  # they are fixed: one at a time
 
 
-def taken_port() -> int | None:
+@pytest.fixture(autouse=True)
+def free_ports() -> None:
     for port in PORTS:
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
-            return port
-    return None
+            pytest.skip(f"port {port} is taken by another program, and the sandbox's ports are fixed")
 
 
 def agent_of_the_sandbox() -> dict[str, Any]:
@@ -43,8 +43,6 @@ def agent_of_the_sandbox() -> dict[str, Any]:
 @asynccontextmanager
 async def sandbox(url: str, log: Path, **changes: str) -> AsyncIterator[tuple[trio.Process, VapiCloud, Engine]]:
     """The agent's process with the sandbox's environment; what the sandbox itself sets is ours."""
-    if (port := taken_port()) is not None:
-        pytest.skip(f"port {port} is taken by another program, and the sandbox's ports are fixed")
     agent = agent_of_the_sandbox()
     scenario = load_scenario(SCENARIO)
     async with (
