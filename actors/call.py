@@ -25,7 +25,7 @@ from runtime.errors import CallerError, CallError, NoAnswer, VendorError
 from runtime.house import House
 from runtime.leg import Leg
 from runtime.record import CallRecord, Ending
-from runtime.supervisor import Exit, Restart, open_supervisor
+from runtime.supervisor import Exit, Restart, StartFailed, open_supervisor
 from runtime.tool_posts import PendingPost
 
 
@@ -68,6 +68,8 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                 await call.wait()
     except CallError as exc:
         failure = exc
+    except StartFailed as exc:
+        log.error("call_not_started", error=str(exc))
     finally:
         record.phase = "over"
         _refuse_tools(record.tool_posts, tool_posts)

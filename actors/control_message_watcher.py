@@ -1,6 +1,7 @@
 """ControlMessageWatcher owns the receiving half of Vapi's socket."""
 
 import attrs
+import trio
 
 from runtime.channels import AssistantStarted, AssistantStopped, AudioSendChannel, CallerInterrupted
 from runtime.leg import Audio, Closed, Leg, Text
@@ -34,7 +35,7 @@ class ControlMessageWatcher:
     record: CallRecord
     _odd_byte: bytes = b""
 
-    async def run(self, task_status: Started) -> Ending:
+    async def run(self, task_status: Started) -> Ending | None:
         task_status.started()
         try:
             while True:
@@ -49,6 +50,8 @@ class ControlMessageWatcher:
                     await self._on_message(message)
                 else:
                     return self._ending(received)
+        except trio.BrokenResourceError:
+            return None  # the padder has ended, and has told why
         finally:
             self.agent_audio.close()
 

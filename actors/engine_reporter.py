@@ -15,8 +15,19 @@ from runtime.supervisor import Started
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="EngineReporter")
 
 
-class EngineRefused(Exception):
-    """The engine answered with a status that another try will not change."""
+class EngineAway(Exception):
+    """The engine did not take the report: it may be sent again."""
+
+
+@attrs.define
+class Undeliverable(Exception):
+    """Another try would change nothing (`refused`), or could report twice (`unconfirmed`)."""
+
+    cause: str
+    line: str
+
+    def __str__(self) -> str:
+        return self.line
 
 
 @attrs.define(eq=False)
@@ -25,7 +36,8 @@ class EngineReporter:
 
     Source: the Veris documentation of the voice channel; a tool call that the engine does not see, the
     grader calls fabricated. So a report waits in a bounded queue while the engine is away. What does not
-    fit, what the engine refuses, and what is left after the flush is dropped and counted.
+    fit, what the engine refuses, and what is left after the flush is dropped and counted; so is a report whose
+    answer was lost, because it may have arrived, and nothing may be reported twice.
     Ends: when `close` was called and the queue is flushed, within REPORT_FLUSH_SECONDS.
     Restart: yes; the queue stays.
     Cancelled: the report in hand may have arrived; the queue stays.
@@ -71,14 +83,14 @@ class EngineReporter:
         outcome = "cancelled"
         try:
             async for attempt in stamina.retry_context(
-                on=Unreachable, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
+                on=EngineAway, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
             ):
                 with attempt:
                     await self._post(event)
             outcome = "reported"
-        except EngineRefused as exc:
-            _log.warning("report_refused", error=str(exc))
-            outcome = "refused"
+        except Undeliverable as exc:
+            _log.warning("report_not_delivered", cause=exc.cause, error=exc.line)
+            outcome = exc.cause
         finally:
             if outcome == "reported":
                 self.counts["reported"] += 1
@@ -87,11 +99,16 @@ class EngineReporter:
 
     async def _post(self, event: dict[str, Any]) -> None:
         url = f"{self.engine_url}/simulations/{self.simulation_id}/events"
-        reply = await self.http.request("POST", url, seconds=limits.REPORT_SECONDS, json=event)
+        try:
+            reply = await self.http.request("POST", url, seconds=limits.REPORT_SECONDS, json=event)
+        except Unreachable as exc:
+            if exc.sent:  # a second copy would look like a second action
+                raise Undeliverable("unconfirmed", f"the engine may have it: {exc}") from exc
+            raise EngineAway(str(exc)) from exc
         if reply.status >= 500:
-            raise Unreachable(f"the engine answered {reply.status}", sent=True)
-        if reply.status >= 400:
-            raise EngineRefused(f"the engine answered {reply.status}")
+            raise EngineAway(f"the engine answered {reply.status}")
+        if not 200 <= reply.status < 300:
+            raise Undeliverable("refused", f"the engine answered {reply.status}")
 
     def _drop(self, cause: str, tool: str) -> None:
         self.counts["dropped"] += 1

@@ -38,6 +38,8 @@ class SilencePadder:
         most_bytes = limits.FRAME_BYTES if self.mode == "paced" else None
         try:
             while True:
+                if self.mode == "paced":
+                    await trio.sleep_until(self._next_frame_at)  # then take all that has come for it
                 item = await self.agent_audio.receive_by(self.tail.due_at(), most_bytes)
                 if item is None:
                     await self._pay()

@@ -13,7 +13,7 @@ from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
 from tools.execution import execute
 from tools.registry import Registry, UnknownTool
 
-NOT_REACHABLE = "the system is not reachable right now; nothing was changed"
+NOT_REACHABLE = "the system is not reachable right now; look at the state before trying again"
 
 
 @attrs.define
@@ -39,9 +39,10 @@ class ToolDispatcher:
         async with self.tool_posts:
             async for post in self.tool_posts:
                 try:
-                    post.answer([await self._run(call, post.deadline) for call in post.calls])
+                    for call in post.calls:
+                        post.answer([await self._run(call, post.deadline)])
                 finally:
-                    post.fail("the tool was interrupted; nothing was changed")
+                    post.fail("the tool was interrupted; look at the state before trying again")
 
     async def _run(self, call: ToolCall, post_deadline: float) -> ToolAnswer:
         started_at = trio.current_time()
@@ -78,7 +79,7 @@ class ToolDispatcher:
         except BadLedgerKey:
             return Answer(None, "the tool call's id cannot be kept; nothing was changed")
         except trio.TooSlowError:
-            return Answer(None, "the tool took too long and was stopped; nothing was changed")
+            return Answer(None, "the tool took too long and was stopped; look at the state before trying again")
         except LedgerConflict:
             self.record.counts["tool_conflicts"] += 1
             return Answer(None, "this tool call id was used before with other arguments; nothing was changed")

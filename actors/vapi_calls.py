@@ -6,8 +6,8 @@ and never repeated, and from the moment the request may have been taken, every w
 
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -85,35 +85,44 @@ class VapiCalls:
                         said_goodbye = await _say_goodbye(leg, record)
         finally:
             if not (said_goodbye or record.vapi_said_goodbye):
-                self._start(self._end_orphan, created, not dialled)
+                self._start(created.id, self._end_orphan, created, not dialled)
 
     async def _created(self, record: CallRecord, body: dict[str, Any]) -> CreatedCall:
         order = _Order(record, body)
-        self._start(self._create, order)
+        self._start(f"voice-{call_tag(record.call_key)}", self._create, order)
+        heard = False
         try:
             await order.done.wait()
+            heard = True
         finally:
-            order.abandoned = not order.done.is_set()
+            order.abandoned = not heard
+            if not heard and isinstance(order.outcome, CreatedCall):  # the reply came in the same moment
+                self._start(order.outcome.id, self._end_orphan, order.outcome, True)
         if isinstance(order.outcome, CreatedCall):
             return order.outcome
         raise order.outcome or NoAnswer("vapi_down", "the call could not be created")
 
-    def _start(self, task: Any, *arguments: Any) -> None:
+    def _start(self, name: str, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         assert self._work is not None, "VapiCalls must run before the first call"
-        self._work.start_soon(task, *arguments)
+        self._work.start_soon(self._guarded, name, task, *arguments)
 
-    @contextmanager
-    def _settling(self, name: str) -> Iterator[None]:
-        """Until the block is left by itself, not by cancellation, the call is at stake."""
+    async def _guarded(self, name: str, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """An actor barrier round the work on one call, so that its failure ends no other's."""
         self._at_stake.add(name)
-        yield
-        self._at_stake.discard(name)
+        try:
+            await task(*arguments)
+        except Exception as exc:  # noqa: BLE001  # an actor barrier
+            _log.exception("vapi_call_failed", vapi_call=name)
+            self._possibly_billed(name, f"{type(exc).__name__} while it was created or ended")
+        self._at_stake.discard(name)  # not reached when cancelled: then it is still at stake
 
     async def _create(self, order: _Order) -> None:
-        with self._settling(f"voice-{call_tag(order.record.call_key)}"):
-            await self._create_at_stake(order)
+        try:
+            await self._create_or_search(order)
+        finally:
+            order.done.set()
 
-    async def _create_at_stake(self, order: _Order) -> None:
+    async def _create_or_search(self, order: _Order) -> None:
         try:
             created = await self.api.create(order.body)
         except NoAnswer as exc:
@@ -135,22 +144,22 @@ class VapiCalls:
     async def _search(self, order: _Order) -> None:
         """The reply was lost: look for the call by its tag, and end it."""
         tag = call_tag(order.record.call_key)
+        found: CreatedCall | None = None
         with trio.move_on_after(limits.LOST_REPLY_SECONDS):
-            while True:
-                try:
+            while found is None:
+                with suppress(Unreachable):
                     found = await self.api.find(tag)
-                except Unreachable:
-                    found = None
-                if found is not None:
-                    await self._end_orphan(found, bool(found.websocket_url))
-                    return
-                await trio.sleep(limits.LOST_REPLY_POLL_SECONDS)
-        self._possibly_billed(f"voice-{tag}", "its reply was lost and it was not found")
+                if found is None:
+                    await trio.sleep(limits.LOST_REPLY_POLL_SECONDS)
+        if found is not None:
+            await self._end_orphan(found, bool(found.websocket_url))
+        else:
+            self._possibly_billed(f"voice-{tag}", "its reply was lost and it was not found")
 
     async def _end_orphan(self, created: CreatedCall, dial: bool) -> None:
         """End a call that nobody is on: by its socket where that was never dialled, else by its control URL."""
         ended = False
-        with self._settling(created.id), trio.move_on_after(limits.ORPHAN_SECONDS):
+        with trio.move_on_after(limits.ORPHAN_SECONDS):
             ended = (dial and await self._end_by_socket(created)) or await self._end_by_control(created)
         if ended:
             self.counts["orphans_ended"] += 1

@@ -38,7 +38,7 @@ class VapiSocketWriter:
                     silent_frame_at = trio.current_time() + limits.UPLINK_SILENT_SECONDS
                     await self._send(pcm)
                 else:
-                    silent_frame_at = max(silent_frame_at + limits.FRAME_SECONDS, trio.current_time())
+                    silent_frame_at = max(silent_frame_at, trio.current_time()) + limits.FRAME_SECONDS
                     self.record.counts["uplink_silent_frames"] += 1
                     await self._send(_SILENT_FRAME)
         except trio.EndOfChannel:

@@ -152,12 +152,14 @@ class AudioReceiveChannel:
         return state.take(most_bytes)
 
     async def receive_by(self, deadline: float, most_bytes: int | None = None) -> Item | None:
-        """As `receive`, but None once `deadline` (Trio's clock) has passed and nothing is queued."""
-        if self._state.items:
-            return await self.receive(most_bytes)
+        """As `receive`, but None once `deadline` (Trio's clock) has passed, nothing is queued and nobody has closed."""
         with trio.move_on_at(deadline):
-            return await self.receive(most_bytes)
-        return None
+            while not self._ready():
+                await self._state.changed.wait()
+        return await self.receive(most_bytes) if self._ready() else None
+
+    def _ready(self) -> bool:
+        return bool(self._state.items) or self._state.send_closed or self._state.receive_closed
 
     def empty(self) -> bool:
         return not self._state.items

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -35,7 +35,14 @@ from simulation.speech import Speech
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 
 SIMULATION_ID = "demo"
-COLOURS = {"caller": "cyan", "agent": "green", "tool": "yellow", "engine": "magenta", "vapi": "blue", "runtime": "dim"}
+COLOURS: Final = {
+    "caller": "cyan",
+    "agent": "green",
+    "tool": "yellow",
+    "engine": "magenta",
+    "vapi": "blue",
+    "runtime": "dim",
+}
 
 
 @attrs.define

@@ -34,7 +34,7 @@ class Reply:
         """The parsed body; None when it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 

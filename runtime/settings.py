@@ -46,13 +46,13 @@ class _Bad(ValueError):
 
 
 def _port(raw: str) -> int:
-    if not raw.isdigit() or int(raw) > 65_535:
+    if not re.fullmatch("[0-9]{1,5}", raw) or int(raw) > 65_535:
         raise _Bad("is not a port: use a number from 0 (pick one) to 65535")
     return int(raw)
 
 
 def _count(raw: str) -> int:
-    if not raw.isdigit() or int(raw) < 1:
+    if not re.fullmatch("[0-9]{1,9}", raw) or int(raw) < 1:
         raise _Bad("is not a whole number above 0")
     return int(raw)
 
@@ -202,7 +202,7 @@ def _parsed(env: str, raw: str, parse: Callable[[str], Any]) -> Any:
 def _kept_pod_id(path: Path) -> str:
     """hostname-random6, made once: unguessable, and the same after a restart."""
     try:
-        kept = path.read_text().strip()
+        kept = path.read_text(errors="replace").strip()
         if re.fullmatch(r"[a-z0-9-]{1,40}", kept):
             return kept
     except OSError:

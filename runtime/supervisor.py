@@ -140,9 +140,9 @@ class Supervisor:
 
     async def _run_once(self, child: _Child) -> Exit:
         """One life of one actor, behind the actor barrier."""
-        actor = child.make()
         result: Any = None
         try:
+            actor = child.make()
             child.scope = trio.CancelScope(shield=True)  # only `_stop` cancels it, and that has a deadline
             if child.stopping:
                 child.scope.cancel()

@@ -6,6 +6,7 @@ Sources: Vapi's documentation (custom tools, troubleshooting, server events), it
 (ToolCallFunction, FunctionToolWithToolCall, ToolCallResult), live recordings of public servers.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,7 +108,8 @@ def _legacy_call(message: dict[str, Any]) -> ToolCall:
         raise BadPost("a function-call message without a functionCall")
     raw = function.get("parameters", {})
     # The old message has no id. The same function with the same arguments counts as the same call.
-    made_id = f"function-call:{function['name']}:{msgspec.json.encode(raw, order='deterministic').decode()}"
+    asked = msgspec.json.encode([function["name"], raw], order="deterministic")
+    made_id = f"function-call:{hashlib.sha256(asked).hexdigest()}"
     return _with_arguments(made_id, function["name"], raw)
 
 
@@ -164,7 +166,7 @@ class PendingPost:
     calls: tuple[ToolCall, ...]
     deadline: float
     """On Trio's clock: when the reply must be on its way."""
-    _answers: list[ToolAnswer] | None = None
+    _answers: list[ToolAnswer] = attrs.field(factory=list)
     _answered: trio.Event = attrs.field(factory=trio.Event)
 
     @classmethod
@@ -172,20 +174,21 @@ class PendingPost:
         return cls(calls, trio.current_time() + limits.POST_SECONDS)
 
     def answer(self, answers: Sequence[ToolAnswer]) -> None:
-        if self._answers is None:
-            self._answers = list(answers)
-            self._answered.set()
+        """The next answers, in the order of the calls; what comes after the last is ignored."""
+        if not self._answered.is_set():
+            self._answers.extend(answers)
+            if len(self._answers) >= len(self.calls):
+                self._answered.set()
 
     def fail(self, line: str) -> None:
-        """Answer every call with the same error, unless this POST has its answers."""
-        self.answer(errors_for(self.calls, line))
+        """Answer the calls that have no answer yet with the same error."""
+        self.answer(errors_for(self.calls[len(self._answers) :], line))
 
     async def wait(self) -> list[ToolAnswer]:
         """The answers, or errors when the deadline passes first."""
         with trio.move_on_at(self.deadline):
             await self._answered.wait()
-        if self._answers is None:
-            return errors_for(self.calls, "the tool took too long; nothing is known of its outcome")
+        self.fail("the tool took too long; nothing is known of its outcome")
         return self._answers
 
 

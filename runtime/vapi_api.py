@@ -6,7 +6,7 @@ where they contradict each other, what working clients of this transport do (doc
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -21,7 +21,7 @@ SERVER_MESSAGES = ("tool-calls",)
 """What Vapi POSTs. Left out of an explicit list, tool-calls are answered "Success." by Vapi itself."""
 FIRST_MESSAGE = "Thanks for calling Acme Bank, this is Riley — how can I help?"
 
-_TOOL_MESSAGES = [
+_TOOL_MESSAGES: Final = [
     {"type": "request-start", "content": "One moment."},  # without one, Vapi makes up a filler of its own
     {"type": "request-failed", "content": "I am sorry, that did not work just now."},
 ]
@@ -160,6 +160,7 @@ def refusal(reply: Reply) -> NoAnswer:
     parsed = reply.json()
     message = parsed.get("message") if isinstance(parsed, dict) else None
     said = "; ".join(map(str, message)) if isinstance(message, list) else str(message or quoted(reply))
+    said = " ".join(said.split())[: limits.VAPI_ERROR_BODY_BYTES]
     if reply.status == 401:
         return NoAnswer("vapi_rejected", f"Vapi refused the key in VAPI_API_KEY (401): {said}")
     if reply.status == 403 and b"1010" in reply.body:

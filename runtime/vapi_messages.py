@@ -4,7 +4,8 @@ Live frames are bare (`{"type":…}`); Vapi's OpenAPI wraps them in `{"message":
 Sources: Vapi's OpenAPI (ClientMessage*), recorded live frames of public clients of this transport.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Unknown(VapiMessage, frozen=True):
     type: str
 
 
-_KINDS: dict[str, type[VapiMessage]] = {
+_KINDS: Final[Mapping[str, type[VapiMessage]]] = {
     cls.kind: cls
     for cls in (SpeechUpdate, StatusUpdate, UserInterrupted, Transcript, Hang, ToolCallsNotice, ConversationUpdate)
 }
@@ -73,7 +74,7 @@ _KINDS: dict[str, type[VapiMessage]] = {
 def parse_vapi_message(text: str) -> VapiMessage:
     try:
         message: Any = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Unknown("(not JSON)")
     if isinstance(message, dict):
         inner = message.get("message")

@@ -49,7 +49,7 @@ class JsonFraming:
             if isinstance(parsed, _End):
                 return Closed(1000, "end")
             return Audio(_checked(binascii.a2b_base64(parsed.audio, strict_mode=True)))
-        except (msgspec.MsgspecError, binascii.Error, ValueError) as exc:
+        except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as exc:
             raise MalformedMessage(" ".join(str(exc).split())) from exc
 
     def encode(self, pcm: bytes) -> bytes | str:

@@ -14,7 +14,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from db.door import DatabaseUnavailable
+from db.door import BadLedgerKey, DatabaseUnavailable
 from runtime import limits
 from runtime.house import House
 from runtime.record import CallRecord
@@ -106,6 +106,8 @@ async def _answers_of_the_past(house: House, post: ParsedPost) -> list[ToolAnswe
                 stored = await house.database.answers(post.call_id, [call.id for call in post.calls])
         except DatabaseUnavailable as exc:
             _log.warning("database_unavailable", error=str(exc))
+        except BadLedgerKey:
+            pass  # an id that the ledger cannot hold has no answer in it
     return [
         ToolAnswer(call.id, call.name, stored[call.id].result, stored[call.id].error)
         if call.id in stored

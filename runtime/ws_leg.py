@@ -154,7 +154,8 @@ class WebSocketLeg:
                     if self._wire.farewell is not None and not self._connection.closed:
                         await self._send(self._wire.farewell)
                     await self._connection.aclose(code, reason)
-                    peer_closed = not self._stream.torn
+                    how = self._connection.closed
+                    peer_closed = not self._stream.torn and not (how and how.code == 1006)
         with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self._stream)
         return peer_closed

@@ -11,7 +11,7 @@ import attrs
 from simulation.alignment import Comparison, heard_is_what_was_said, received_is_what_was_spoken
 from simulation.caller_report import CallerReport
 from simulation.engine import EngineEvent
-from simulation.pcm import FRAME_SECONDS, seconds_of, seconds_of
+from simulation.pcm import FRAME_SECONDS, seconds_of
 from simulation.scenario import RowExpectation, Scenario, ToolCall
 from simulation.vapi_call import SimulatedCall
 

@@ -7,7 +7,7 @@ body's shape, the call's own rules, the account's slots.
 import json
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ MAX_LISTED = 1_000
 DEFAULT_LISTED = 100
 INVALID_KEY = "Invalid Key. Hot tip, you may be using the private key instead of the public key, or vice versa."
 OVER_LIMIT = "Over Concurrency Limit. Check Out Our Docs To Raise It."
-PHRASES = {
+PHRASES: Final = {
     400: "Bad Request",
     401: "Unauthorized",
     402: "Payment Required",

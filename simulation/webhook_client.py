@@ -8,7 +8,7 @@ troubleshooting page for custom tools and OpenAPI's ToolCallResult.
 import json
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -20,7 +20,7 @@ from simulation.network import Network
 NO_RESULT = "No result returned"
 DEFAULT_TIMEOUT_SECONDS = 20.0
 USER_AGENT = "simulated-vapi"
-PORTS = {"http": 80, "https": 443}
+PORTS: Final = {"http": 80, "https": 443}
 READ_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 

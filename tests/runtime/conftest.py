@@ -1,0 +1,18 @@
+"""Every async test of this folder runs in virtual time, under a limit on real time."""
+
+import inspect
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.virtual_time import run_in_virtual_time
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents and inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
