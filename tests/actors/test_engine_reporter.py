@@ -109,6 +109,15 @@ async def test_report_is_dropped_and_counted_when_the_engine_redirects() -> None
     assert reporter.counts["dropped"] == 1
 
 
+async def test_report_is_not_sent_again_when_the_engine_may_have_it() -> None:
+    http = FakeHttp(seconds=60)
+    async with reporting(http) as (reporter, _):
+        reporter.report("a", {}, None)
+        await trio.sleep(10)
+    assert http.tried == 1
+    assert reporter.counts == {"dropped": 1, "dropped_unconfirmed": 1}
+
+
 async def test_report_is_dropped_and_counted_when_the_queue_is_full() -> None:
     http = FakeHttp(down=True)
     async with reporting(http) as (reporter, _):

@@ -152,7 +152,7 @@ async def test_sandbox_says_in_one_line_what_is_wrong_when_it_cannot_start(
     log = tmp_path / "log"
     async with sandbox(url, log, **changes) as (process, _, _):
         with trio.fail_after(20):
-            assert await process.wait() == 2
+            assert await process.wait() == 2, log.read_text()
     said = [line for line in log.read_text().splitlines() if not line.startswith("{")]
     assert len(said) == 1
     assert names_it in said[0]
