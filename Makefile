@@ -20,7 +20,7 @@ lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(git ls-files 'runtime/*.py' 'actors/*.py' 'tools/*.py' 'db/*.py' 'simulation/*.py')
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation -name '*.py')
 
 types: install
 	@echo "== mypy --strict"
@@ -32,7 +32,8 @@ unit: install
 
 install: $(STAMP)
 
-# Reinstalled only when a lock, the project file or the interpreter has changed, so that the second run is offline.
+# Reinstalled only when the lock or the project file has changed, so that the second run is offline. Another
+# interpreter, or a checkout that was moved, wants `make clean` first.
 $(STAMP): $(LOCK) pyproject.toml scripts/install.sh
 	@PYTHON=$(PYTHON) sh scripts/install.sh $(VENV) $(LOCK)
 	@touch $@

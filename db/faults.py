@@ -41,6 +41,7 @@ _MEANINGS: Final[tuple[tuple[type[BaseException], type[Exception]], ...]] = (
     (asyncpg.InsufficientResourcesError, DatabaseUnavailable),  # too many connections, disk full
     (asyncpg.InvalidAuthorizationSpecificationError, DatabaseUnavailable),
     (asyncpg.InvalidCatalogNameError, DatabaseUnavailable),
+    (asyncpg.InsufficientPrivilegeError, DatabaseUnavailable),  # mended by a GRANT, not by this process
     (asyncpg.LockNotAvailableError, DatabaseUnavailable),
     (asyncpg.IdleInTransactionSessionTimeoutError, DatabaseUnavailable),
     (asyncpg.ReadOnlySQLTransactionError, DatabaseUnavailable),  # a standby, during a failover

@@ -114,6 +114,13 @@ class PostgresDatabase:
         async with self._session() as session:
             return await session.call(query, *args)
 
+    async def _apply_files(self, session: Session) -> None:
+        try:
+            await session.call(queries.apply_bank_files, self._files.schema, self._files.seed)
+        except asyncpg.PostgresError as error:  # other tables by these names, say: mended there, not here
+            line = f"the schema cannot be applied: {type(error).__name__}: {error.args[0]}"
+            raise DatabaseUnavailable(line) from None
+
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         """A connection to a database that holds our tables."""
@@ -121,7 +128,7 @@ class PostgresDatabase:
             if not self._schema_applied:
                 async with self._schema_lock:
                     if not self._schema_applied:
-                        await session.call(queries.apply_bank_files, self._files.schema, self._files.seed)
+                        await self._apply_files(session)
                         self._schema_applied = True
             try:
                 yield session

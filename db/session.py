@@ -37,7 +37,8 @@ class Session:
             ours = translated(error, connection_lost=self._is_lost())
             if ours is None:
                 raise
-            raise ours from error
+            # PostgreSQL's own error carries a DETAIL that quotes whole rows: it must not reach a log.
+            raise ours from (None if isinstance(error, asyncpg.PostgresError) else error)
 
     def _is_lost(self) -> bool:
         try:

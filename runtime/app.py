@@ -55,20 +55,21 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     try:
         settings = read_settings()
         configure_logging(settings.log_level)
-        await serve(settings, ready)
+        if not await serve(settings, ready):
+            _give_up("a door fell; the log says why", 3)
     except (SettingsError, StartError) as exc:
-        _give_up(str(exc))
+        _give_up(str(exc), 2)
     _stop_hypercorn()
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def _give_up(line: str) -> NoReturn:
+def _give_up(line: str, code: int) -> NoReturn:
     """Exit now: told of a failed start, hypercorn would print a traceback of thirty lines and exit with 1.
     Nothing is open any more at this point."""
     sys.stderr.write(f"voice: {line}\n")
     sys.stderr.flush()
-    os._exit(2)
+    os._exit(code)
 
 
 @trio.lowlevel.enable_ki_protection

@@ -97,7 +97,7 @@ def demo(
         runs,
     )
     configure_logging("error")
-    if not _run(hold, options, Console()):
+    if not _run(_outside_errors, partial(hold, options, Console())):
         raise typer.Exit(FAILED_CHECKS)
 
 
@@ -151,14 +151,16 @@ async def _with_scenario(path: Path, then: Callable[[Any], Awaitable[Any]]) -> A
 
 async def _outside_errors(main: Callable[[], Awaitable[Any]]) -> Any:
     """What the simulation's parts raise, as one line."""
+    from db.door import DatabaseUnavailable
+    from db.embedded import EmbeddedServerError
     from simulation.speech import SpeechError
 
     try:
         return await main()
-    except SpeechError as exc:
+    except (SpeechError, EmbeddedServerError, DatabaseUnavailable) as exc:
         raise SettingsError(str(exc)) from exc
     except OSError as exc:
-        raise StartError(f"{exc.strerror or exc}") from exc
+        raise StartError(f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}") from exc
 
 
 def _choice(option: str, value: str, choices: tuple[str, ...]) -> Any:

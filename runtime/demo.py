@@ -4,9 +4,10 @@ Everything is real but the far ends: real sockets, a real PostgreSQL, the doors 
 a simulated Vapi cloud, a simulated caller with speech, and a simulated engine stand in for the world.
 """
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,6 +108,7 @@ class DemoOptions:
 async def demo(options: DemoOptions, console: Console) -> bool:
     """Hold the call and print the verdict. Returns whether every check passed. Raises OwnError in one line."""
     scenario = _scenario(options.scenario)
+    folder = _run_folder(options.runs)
     screen = Screen(console)
     async with AsyncExitStack() as world:
         screen.step("starting PostgreSQL …")
@@ -120,7 +122,18 @@ async def demo(options: DemoOptions, console: Console) -> bool:
         )
         settings = _settings(cloud, engine, options)
         report = await _call(settings, database, scenario, screen, options.protocol, speech)
-        return await _judge(scenario, report, cloud, engine, database, screen, options.runs)
+        return await _judge(scenario, report, cloud, engine, database, screen, folder)
+
+
+def _run_folder(runs: Path) -> Path:
+    """A new folder named for this moment. Raises OSError, before the call rather than behind it."""
+    name = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("unreachable")
 
 
 def _scenario(path: Path) -> Scenario:
@@ -175,7 +188,7 @@ async def _judge(
     engine: Engine,
     database: Database,
     screen: Screen,
-    runs: Path,
+    folder: Path,
 ) -> bool:
     call = cloud.calls[-1] if cloud.calls else None
     if call is not None:
@@ -184,7 +197,6 @@ async def _judge(
     tables = {expected.table for expected in scenario.expect.rows}
     rows = {table: await database.rows(table, {}) for table in sorted(tables)}
     checks = check_expectations(scenario, report, call, engine.events(SIMULATION_ID), rows)
-    folder = runs / time.strftime("%Y%m%d-%H%M%S")
     made = write_artifacts(
         folder, scenario, report, call, checks, events=_as_simulated(screen.events), drops=_drops(screen)
     )

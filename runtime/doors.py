@@ -21,7 +21,7 @@ from actors.engine_reporter import EngineReporter
 from actors.vapi_calls import VapiCalls
 from db.door import Database, DatabaseUnavailable
 from runtime import limits
-from runtime.errors import StartError
+from runtime.errors import StartError, StoppedAtStart
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
@@ -62,8 +62,8 @@ async def _listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
 
 def _unix_socket(path: str) -> trio.socket.SocketType:
     with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)  # left behind by a process that was killed
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            os.unlink(path)  # left behind by an earlier process
     sock = trio.socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
     stdlib = stdlib_socket.socket(fileno=os.dup(sock.fileno()))
     with stdlib:
@@ -72,8 +72,25 @@ def _unix_socket(path: str) -> trio.socket.SocketType:
     return sock
 
 
-def _port(listeners: list[trio.SocketListener]) -> int:
-    return int(listeners[0].socket.getsockname()[1])
+def _answers(path: str) -> bool:
+    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _bound(bind: Bind, listeners: list[trio.SocketListener]) -> Bind:
+    """The address with the port that was picked, if one was."""
+    return bind if bind.unix_path else attrs.evolve(bind, port=int(listeners[0].socket.getsockname()[1]))
+
+
+async def _listen_all(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[list[trio.SocketListener], list[trio.SocketListener]]:
+    """The voice door's and the webhook door's listeners; `stack` closes them."""
+    voice = await _listen("PORT", Bind(settings.voice_host, settings.port))
+    stack.push_async_callback(_close, voice)
+    webhook = await _listen("WEBHOOK_BIND", settings.webhook_bind)
+    stack.push_async_callback(_close, webhook)
+    return voice, webhook
 
 
 def _prompt(path: Path) -> str:
@@ -87,12 +104,13 @@ def _prompt(path: Path) -> str:
     return prompt
 
 
-def _ssl_context() -> ssl.SSLContext:
-    """One context for Vapi's API and its WebSocket alike. `ssl` itself honours SSL_CERT_FILE."""
-    named = os.environ.get("SSL_CERT_FILE")
-    if named and not Path(named).is_file():
-        raise StartError(f"SSL_CERT_FILE={named!r} is not a file")
-    return ssl.create_default_context()
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    """One context for Vapi's API and its WebSocket alike."""
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_cert_file)
+    except (OSError, ssl.SSLError) as exc:
+        line = f"SSL_CERT_FILE={str(settings.ssl_cert_file)!r} cannot be read as certificates: {exc}"
+        raise StartError(line) from exc
 
 
 async def _webhook_key(settings: Settings, database: Database) -> bytes:
@@ -115,23 +133,20 @@ async def open_doors(
     when a door falls; `doors.supervisor.exits` then tells why.
 
     On the way out: no more calls, the running ones finish or are ended, every call at Vapi is ended,
-    reports are flushed. Raises SettingsError and StartError, each in one line, before anything is open.
+    reports are flushed. Raises SettingsError, StartError and StoppedAtStart, with nothing left open.
     """
     settings.require_vapi()
-    prompt, ssl_context = _prompt(settings.agent_desc), _ssl_context()
+    prompt, ssl_context = _prompt(settings.agent_desc), _ssl_context(settings)
+    opened = False
     async with AsyncExitStack() as stack:
-        voice_listeners = await _listen("PORT", Bind(settings.voice_host, settings.port))
-        stack.push_async_callback(_close, voice_listeners)
-        webhook_listeners = await _listen("WEBHOOK_BIND", settings.webhook_bind)
-        stack.push_async_callback(_close, webhook_listeners)
-        webhook = settings.webhook_bind
-        if webhook.unix_path is None:
-            webhook = attrs.evolve(webhook, port=_port(webhook_listeners))
+        voice_listeners, webhook_listeners = await _listen_all(settings, stack)
         http = await stack.enter_async_context(open_http_client(ssl_context))
         reporter = EngineReporter(http, settings.engine_url, settings.simulation_id)
         stack.callback(reporter.drop_rest)
-        vapi_calls = VapiCalls(VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context)
         process = await stack.enter_async_context(open_supervisor("process", _log))
+        watch = SignalWatch(signals, process.end)
+        await process.start("SignalWatch", lambda: watch)
+        webhook = _bound(settings.webhook_bind, webhook_listeners)
         house = House(
             settings=settings,
             prompt=prompt,
@@ -139,17 +154,20 @@ async def open_doors(
             webhook_key=await _webhook_key(settings, database),
             registry=bank_tools(),
             database=database,
-            vapi_calls=vapi_calls,
+            vapi_calls=VapiCalls(VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context),
             reporter=reporter,
             sink=sink,
         )
         voice = VoiceDoor(house, voice_listeners)
-        if signals is not None:
-            watch = SignalWatch(signals, process.end, voice.end_calls_now)
-            await process.start("SignalWatch", lambda: watch)
+        watch.hurry = voice.end_calls_now
         await _start_all(process, house, voice, HttpDoor(webhook_app(house), webhook_listeners))
-        voice_bind = Bind(settings.voice_host, _port(voice_listeners)).seen_from_here
-        yield Doors(f"ws://{voice_bind}/voice", str(webhook), house, process)
+        opened = True
+        at = _bound(Bind(settings.voice_host), voice_listeners).seen_from_here
+        yield Doors(f"ws://{at}/voice", str(webhook), house, process)
+    if not opened:  # the supervisor's end has cancelled the opening, and its scope has taken the cancellation
+        if any(exit_.error for exit_ in process.exits):
+            raise StartError("a door failed while it was being opened; the log says why")
+        raise StoppedAtStart
 
 
 async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhook: HttpDoor) -> None:
@@ -193,13 +211,13 @@ class LedgerPurger:
     async def run(self, task_status: Started) -> None:
         task_status.started()
         while True:
+            await trio.sleep(limits.LEDGER_PURGE_EVERY_SECONDS)  # first, so that no failure uses up its restarts
             try:
                 purged = await self.database.purge_answers()
                 if purged:
                     _log.info("answers_purged", answers=purged)
             except DatabaseUnavailable as exc:
                 _log.info("purge_postponed", error=str(exc))
-            await trio.sleep(limits.LEDGER_PURGE_EVERY_SECONDS)
 
 
 @attrs.define
@@ -210,12 +228,15 @@ class SignalWatch:
     it is still listening while the others drain.
     """
 
-    signals: AsyncIterator[int]
+    signals: AsyncIterator[int] | None
     drain: Callable[[], None]
-    hurry: Callable[[], None]
+    hurry: Callable[[], None] = lambda: None
+    """Mutable: set once there are calls to end."""
 
     async def run(self, task_status: Started) -> None:
         task_status.started()
+        if self.signals is None:
+            await trio.sleep_forever()
         first = True
         async for signum in self.signals:
             _log.info("draining" if first else "ending_calls_now", signal=signal.Signals(signum).name)
@@ -233,8 +254,11 @@ async def stay_open(
 
     Returns whether the end was asked for: False when a door fell.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_doors(settings, database, sink, signals) as doors:
-            await ready(doors)
-            await doors.supervisor.wait()
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with open_doors(settings, database, sink, signals) as doors:
+                await ready(doors)
+                await doors.supervisor.wait()
+    except StoppedAtStart:
+        return True
     return not any(exit_.error for exit_ in doors.supervisor.exits)

@@ -119,5 +119,9 @@ class SettingsError(OwnError):
     """A setting is wrong. The text is one line that names the variable and what to do. Exit code 2."""
 
 
+class StoppedAtStart(OwnError):
+    """Told to stop before the doors were open. Nothing is wrong."""
+
+
 class StartError(OwnError):
     """A door cannot open: a port taken, a file missing. The text is one line. Exit code 2."""

@@ -68,7 +68,7 @@ REPORT_SECONDS: Final = 2.0  # one POST; the engine is on the same network
 REPORT_FLUSH_SECONDS: Final = 5.0  # at shutdown, for what is still queued
 
 # --- The database.
-LEDGER_PURGE_EVERY_SECONDS: Final = 3_600.0
+LEDGER_PURGE_EVERY_SECONDS: Final = 600.0
 DATABASE_START_SECONDS: Final = 10.0  # to read or make the webhook key at start
 
 # PostgreSQL through asyncpg on trio-asyncio.

@@ -1,4 +1,7 @@
-"""Logging: one line per event on stderr, for people in a terminal, JSON otherwise."""
+"""Logging: one line per event on stderr, for people in a terminal, JSON otherwise.
+
+Tracebacks are plain: a richer one would print local variables, and with them keys and customers.
+"""
 
 import logging
 import sys
@@ -11,13 +14,14 @@ from runtime.record import Event, EventSink
 
 def configure_logging(level: str) -> None:
     human = sys.stderr.isatty()
+    terminal = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer() if not human else _unchanged,
-            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(),
+            terminal if human else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),

@@ -25,14 +25,18 @@ def embedded_folder() -> Path:
     PostgreSQL refuses to run as root, so its server runs as another user there, and no permission is changed for it.
     """
     here = Path.cwd()
-    if os.geteuid() != 0 or all(os.stat(folder).st_mode & 0o001 for folder in (here, *here.parents)):
+    if os.geteuid() != 0:
+        return Path("runs/postgres")
+    folder = here / "runs" / "postgres"
+    folder.mkdir(parents=True, exist_ok=True)
+    if all(os.stat(above).st_mode & 0o001 for above in (folder, *folder.parents)):
         return Path("runs/postgres")
     return Path("/var/lib/mini-bcs-voice-vapi") / hashlib.sha256(os.fsencode(here)).hexdigest()[:12]
 
 
 @asynccontextmanager
 async def open_configured_database(settings: Settings) -> AsyncIterator[Database]:
-    """DATABASE_URL when it is set, else an embedded server whose data stays in runs/postgres.
+    """DATABASE_URL when it is set, else an embedded server whose data stays (`embedded_folder`).
 
     Raises SettingsError and StartError. A server that is down is not an error: tools answer errors until it is back.
     """
@@ -40,7 +44,7 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
         try:
             check_database_url(settings.database_url)
         except BadDatabaseUrl as exc:
-            raise SettingsError(f"DATABASE_URL: {exc}") from exc
+            raise SettingsError(str(exc)) from exc
         _log.info("database", uses="DATABASE_URL")
         async with open_database(settings.database_url) as database:
             yield database

@@ -134,13 +134,13 @@ class Settings:
     )
     vapi_api_key: str = _setting("VAPI_API_KEY", "the private key of the Vapi account", "", secret=True)
     vapi_base_url: str = _setting("VAPI_BASE_URL", "Vapi's REST API", "https://api.vapi.ai", _url)
-    vapi_model_provider: str = _setting("VAPI_MODEL_PROVIDER", "the assistant's language model", "openai")
-    vapi_model: str = _setting("VAPI_MODEL", "", "gpt-4o-mini")
-    vapi_voice_provider: str = _setting("VAPI_VOICE_PROVIDER", "the assistant's voice", "openai")
-    vapi_voice_id: str = _setting("VAPI_VOICE_ID", "", "alloy")
-    vapi_transcriber_provider: str = _setting("VAPI_TRANSCRIBER_PROVIDER", "the assistant's ear", "deepgram")
-    vapi_transcriber_model: str = _setting("VAPI_TRANSCRIBER_MODEL", "", "nova-2")
-    vapi_transcriber_language: str = _setting("VAPI_TRANSCRIBER_LANGUAGE", "", "en")
+    vapi_model_provider: str = _setting("VAPI_MODEL_PROVIDER", "who hosts the assistant's language model", "openai")
+    vapi_model: str = _setting("VAPI_MODEL", "its model", "gpt-4o-mini")
+    vapi_voice_provider: str = _setting("VAPI_VOICE_PROVIDER", "who makes the assistant's voice", "openai")
+    vapi_voice_id: str = _setting("VAPI_VOICE_ID", "its voice", "alloy")
+    vapi_transcriber_provider: str = _setting("VAPI_TRANSCRIBER_PROVIDER", "who hears for the assistant", "deepgram")
+    vapi_transcriber_model: str = _setting("VAPI_TRANSCRIBER_MODEL", "its model", "nova-2")
+    vapi_transcriber_language: str = _setting("VAPI_TRANSCRIBER_LANGUAGE", "its language", "en")
     engine_url: str = _setting("ENGINE_URL", "where tool calls are reported", "http://localhost:6100", _url)
     simulation_id: str | None = _setting("SIMULATION_ID", "the simulation reported to; unset reports nothing")
     public_base_url: str | None = _setting(
@@ -151,6 +151,9 @@ class Settings:
         "WEBHOOK_KEY", "signs the webhooks' secrets; made once and kept in the database when not given", None,
         secret=True,
     )  # fmt: skip
+    ssl_cert_file: Path | None = _setting(
+        "SSL_CERT_FILE", "certificate authorities to trust on the way to Vapi; the system's when not given", None, Path
+    )
     max_calls: int = _setting("MAX_CALLS", "calls at once; more are refused with 1013", limits.MAX_CALLS, _count)
     agent_desc: Path = _setting("AGENT_DESC", "the assistant's instructions", Path("agent_desc.txt"), Path)
     log_level: str = _setting(

@@ -188,7 +188,7 @@ class PendingPost:
         """The answers, or errors when the deadline passes first."""
         with trio.move_on_at(self.deadline):
             await self._answered.wait()
-        self.fail("the tool took too long; nothing is known of its outcome")
+        self.fail("the tool took too long; look at the state before trying again")
         return self._answers
 
 

@@ -110,7 +110,7 @@ class VapiApi:
         try:
             return CreatedCall(str(parsed["id"]), str(parsed["transport"]["websocketCallUrl"]))
         except (TypeError, KeyError):
-            line = f"Vapi answered {reply.status} without an id and a websocketCallUrl: {quoted(reply)}"
+            line = f"Vapi answered {reply.status} without an id and a websocketCallUrl"
             raise Unreachable(line, sent=True) from None
 
     async def control_url(self, call_id: str) -> tuple[str, str | None]:

@@ -93,14 +93,15 @@ class VoiceDoor:
     async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery) -> None:
         record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
         record.event("caller", "connected")
-        ending = INTERNAL_ERROR
+        ending = SHUTTING_DOWN  # what stands when this task is cancelled from outside
         scope = trio.CancelScope()
         self._running.add(scope)
         try:
             with scope:
                 ending = await run_call(leg, record, self.house, nursery)
-            if scope.cancelled_caught:
-                ending = SHUTTING_DOWN
+        except Exception:
+            ending = INTERNAL_ERROR
+            raise
         finally:
             record.ending = ending
             self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1

@@ -12,7 +12,7 @@ import structlog
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
 from db.door import BadLedgerKey, DatabaseUnavailable
 from runtime import limits
@@ -63,7 +63,7 @@ async def _answer(house: House) -> Response:
         return _json(b'{"error":"the X-Voice-Secret header is missing or wrong"}', 401)
     house.counts["webhook_posts"] += 1
     try:
-        post = parse_post(cast(bytes, await request.get_data(cache=False, as_text=False)))
+        post = parse_post(await _body())
     except BadPost as exc:
         house.counts["webhook_malformed"] += 1
         _log.warning("webhook_malformed", problem=str(exc))
@@ -71,6 +71,15 @@ async def _answer(house: House) -> Response:
     if post.kind != "tool-calls":
         return _json(b"{}")
     return _json(build_reply(await _tool_answers(house, call_key, post), legacy=post.legacy))
+
+
+async def _body() -> bytes:
+    try:
+        return cast(bytes, await request.get_data(cache=False, as_text=False))
+    except RequestEntityTooLarge:
+        raise BadPost(f"the body is longer than {limits.BODY_BYTES} bytes") from None
+    except RequestTimeout:
+        raise BadPost(f"the body did not arrive within {limits.BODY_SECONDS:g} s") from None
 
 
 async def _tool_answers(house: House, call_key: bytes, post: ParsedPost) -> Sequence[ToolAnswer]:

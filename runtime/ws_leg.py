@@ -197,22 +197,29 @@ class Upgrade:
         return WebSocketLeg(connection, self.stream, framing, limits.DOWNLINK_STALL_SECONDS)
 
 
-async def receive_upgrade(nursery: trio.Nursery, stream: trio.abc.Stream) -> Upgrade | None:
-    """Read a WebSocket request from `stream` within HANDSHAKE_SECONDS; None when there was none."""
-    leg_stream = LegStream(stream)
-    request: trio_websocket.WebSocketRequest | None = None
+@asynccontextmanager
+async def _handshake_with(stream: LegStream) -> AsyncIterator[None]:
+    """Gives the body up after HANDSHAKE_SECONDS, or when the peer is gone: the library would wait for ever."""
     with trio.move_on_after(limits.HANDSHAKE_SECONDS) as scope:
         async with trio.open_nursery() as waiting:
 
             async def give_up_at_the_end() -> None:
-                await leg_stream.ended.wait()
+                await stream.ended.wait()
                 scope.cancel()
 
             waiting.start_soon(give_up_at_the_end)
-            request = await trio_websocket.wrap_server_stream(
-                _Contained(nursery, leg_stream).as_nursery(), leg_stream, max_message_size=limits.CALLER_TEXT_BYTES
-            )
+            yield
             waiting.cancel_scope.cancel()
+
+
+async def receive_upgrade(nursery: trio.Nursery, stream: trio.abc.Stream) -> Upgrade | None:
+    """Read a WebSocket request from `stream` within HANDSHAKE_SECONDS; None when there was none."""
+    leg_stream = LegStream(stream)
+    request: trio_websocket.WebSocketRequest | None = None
+    async with _handshake_with(leg_stream):
+        request = await trio_websocket.wrap_server_stream(
+            _Contained(nursery, leg_stream).as_nursery(), leg_stream, max_message_size=limits.CALLER_TEXT_BYTES
+        )
     return Upgrade(request, leg_stream) if request is not None else None
 
 
@@ -228,9 +235,9 @@ async def dial_vapi(url: str, ssl_context: ssl.SSLContext, nursery: trio.Nursery
 
 
 async def _connect(url: str, ssl_context: ssl.SSLContext) -> LegStream:
-    parts = urlsplit(url)
-    secure = parts.scheme == "wss"
     try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "wss"
         port = parts.port or (443 if secure else 80)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError
@@ -249,7 +256,7 @@ async def _connect(url: str, ssl_context: ssl.SSLContext) -> LegStream:
                 await trio.aclose_forcefully(tcp)
                 raise
             return LegStream(tls)
-    except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
+    except (OSError, UnicodeError, trio.TooSlowError, trio.BrokenResourceError) as exc:
         cause = exc.__cause__ or exc
         line = f"Vapi's WebSocket at {parts.hostname}:{port} cannot be reached: {type(cause).__name__}: {cause}"
         raise NoAnswer("vapi_down", line) from exc
@@ -260,22 +267,14 @@ async def _shake_hands(url: str, stream: LegStream, nursery: trio.Nursery) -> We
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     contained = _Contained(nursery, stream)
     connection: trio_websocket.WebSocketConnection | None = None
-    with trio.move_on_after(limits.HANDSHAKE_SECONDS) as scope:
-        async with trio.open_nursery() as waiting:
-
-            async def give_up_at_the_end() -> None:
-                await stream.ended.wait()
-                scope.cancel()
-
-            waiting.start_soon(give_up_at_the_end)
-            connection = await trio_websocket.wrap_client_stream(
-                contained.as_nursery(),
-                cast(trio.SocketStream, stream),
-                parts.netloc,
-                resource,
-                max_message_size=limits.VAPI_MESSAGE_BYTES,
-            )
-            waiting.cancel_scope.cancel()
+    async with _handshake_with(stream):
+        connection = await trio_websocket.wrap_client_stream(
+            contained.as_nursery(),
+            cast(trio.SocketStream, stream),
+            parts.netloc,
+            resource,
+            max_message_size=limits.VAPI_MESSAGE_BYTES,
+        )
     if connection is not None:
         return WebSocketLeg(connection, stream, _VapiWire(), limits.UPLINK_STALL_SECONDS)
     if contained.rejections:

@@ -47,7 +47,6 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "environment": {
         "runtime/settings.py:read_settings": "the one place",
-        "runtime/doors.py:_ssl_context": "`ssl` itself reads SSL_CERT_FILE; this says in one line that it is wrong",
         "db/embedded.py:_open": "a child process's environment",
     },
     "arrows": {

@@ -15,7 +15,7 @@ from db.door import Answer, Database, DatabaseUnavailable, RuleViolated, Work
 from db.embedded import open_embedded_server
 from db.pool import open_database
 from runtime import limits
-from tests.postgres import RunSql
+from tests.postgres import RunSql, run_sql_at
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -35,6 +35,24 @@ async def standing_address(folder: Path) -> AsyncIterator[tuple[str, Callable[[s
         link.symlink_to(url.partition("host=")[2])
 
     yield f"postgresql://postgres@/postgres?host={link}", point
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ["CREATE ROLE teller LOGIN", "GRANT ALL ON SCHEMA public TO postgres"],
+        ["CREATE ROLE teller LOGIN", "GRANT ALL ON SCHEMA public TO teller", "CREATE TABLE users (something text)"],
+    ],
+    ids=["may not create tables", "other tables by these names"],
+)
+async def test_database_is_unavailable_in_one_line_when_its_schema_cannot_be_applied(before: list[str]) -> None:
+    async with open_embedded_server() as url:
+        for statement in before:
+            await run_sql_at(url, statement)
+        async with open_database(url.replace("postgres@", "teller@")) as database:
+            with pytest.raises(DatabaseUnavailable) as refused:
+                await database.ping()
+    assert "\n" not in str(refused.value)
 
 
 async def test_database_answers_when_the_server_starts_later_and_restarts(tmp_path: Path) -> None:

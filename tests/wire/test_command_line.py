@@ -101,6 +101,23 @@ def test_serve_starts_without_its_database_and_stops_cleanly_when_told(signum: s
         assert "Traceback" not in errors
 
 
+def test_serve_stops_cleanly_when_told_before_its_doors_are_open() -> None:
+    """A database that accepts and never answers holds the start up for some seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/x"
+        process = subprocess.Popen(
+            [*VOICE, "serve"], env=environment(DATABASE_URL=url), stderr=subprocess.PIPE, text=True
+        )
+        silent.settimeout(10)
+        connected, _ = silent.accept()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        connected.close()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
 def test_settings_shows_each_setting_and_no_secret() -> None:
     done = run("settings", DATABASE_URL="postgresql://u:p-hunter2@h/d")
     assert done.returncode == 0
@@ -112,6 +129,7 @@ def test_settings_shows_each_setting_and_no_secret() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (["demo", "--runs", "/dev/null/runs"], 2, "/dev/null/runs"),
         (["demo", "--scenario", "missing.yaml"], 2, "missing.yaml"),
         (["demo", "--protocol", "mp3"], 2, "--protocol"),
         (["simulate", "caller", "ws://127.0.0.1:9/voice"], 3, ""),
