@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import trio
 from h11 import LocalProtocolError
 
+from runtime import limits
 from runtime.doors import Doors
 from runtime.errors import SettingsError, StartError
 from runtime.http_door import contain_hypercorn
@@ -60,13 +61,17 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     except (SettingsError, StartError) as exc:
         _give_up(str(exc), 2)
     _stop_hypercorn()
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+    with trio.move_on_after(limits.HYPERCORN_STOP_SECONDS):
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    # hypercorn shields work on its own connections without a deadline. Everything of ours is closed.
+    _give_up("hypercorn did not let go of its own connections; everything else was closed in order", 0)
 
 
 def _give_up(line: str, code: int) -> NoReturn:
-    """Exit now: told of a failed start, hypercorn would print a traceback of thirty lines and exit with 1.
-    Nothing is open any more at this point."""
+    """Exit now. Told of a failed start, hypercorn would print a traceback of thirty lines and exit with 1; and
+    it may not stop at all. Nothing of ours is open at this point."""
     sys.stderr.write(f"voice: {line}\n")
     sys.stderr.flush()
     os._exit(code)

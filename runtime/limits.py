@@ -38,6 +38,7 @@ CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by fo
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported
 DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long
+HYPERCORN_STOP_SECONDS: Final = 6.0  # its own connections get 3 s of grace, and should be gone then
 CALLS_END_SECONDS: Final = 8.0  # for all of them to end in order: five actors, two closes, each bounded
 MAX_CALLS: Final = 200  # measured by nobody yet: what one process should carry with room to spare
 

@@ -93,7 +93,7 @@ async def until_ready(process: trio.Process, log: Path) -> None:
 
 
 async def stopped(process: trio.Process, log: Path) -> None:
-    with trio.move_on_after(15):
+    with trio.move_on_after(30):
         await process.wait()
     assert process.returncode == 0, log.read_text()  # noqa: ASYNC240  # the test is over then
 
