@@ -66,7 +66,7 @@ async def test_caller_reports_a_deadlock_when_the_tail_is_too_short() -> None:
     async with open_loopback(LINES, manners=Manners(tail_ms=1480), speech=QUICK) as agent:
         report = await caller(agent).run()
     assert report.ending == "deadlock"
-    assert report.agent_speech[0].tail_ms == 1480
+    assert report.agent_speech[-1].tail_ms == 1480
 
 
 async def test_caller_reports_an_agent_that_never_speaks() -> None:
