@@ -127,7 +127,6 @@ class VapiCalls:
             created = await self.api.create(order.body)
         except NoAnswer as exc:
             order.outcome = exc
-            order.done.set()
             return
         except Unreachable as exc:
             order.outcome = NoAnswer("vapi_down", f"Vapi's reply to POST /call was lost: {exc}")
@@ -188,7 +187,7 @@ class VapiCalls:
                     return True
             except Unreachable as exc:
                 _log.info("vapi_unreachable", vapi_call_id=created.id, error=str(exc))
-            await trio.sleep(1.0)
+            await trio.sleep(limits.CONTROL_POLL_SECONDS)
 
     def _possibly_billed(self, vapi_call: str, why: str) -> None:
         self.counts["possibly_billed"] += 1

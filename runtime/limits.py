@@ -33,6 +33,7 @@ VAPI_CREATE_SECONDS: Final = 15.0  # POST /call; within SETUP_SECONDS, with room
 VAPI_REST_SECONDS: Final = 5.0  # any other request to Vapi's API
 ORPHAN_SECONDS: Final = 10.0  # a call nobody waits for is ended within this time of the reply
 LOST_REPLY_SECONDS: Final = 30.0  # how long a call whose reply was lost is searched for
+CONTROL_POLL_SECONDS: Final = 1.0  # Vapi shows a call's controlUrl only some time after it was made
 LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed

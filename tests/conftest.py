@@ -1,1 +1,21 @@
+"""Every async test of actors/ and runtime/ runs in virtual time, under a limit on real time."""
+
+import inspect
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.virtual_time import run_in_virtual_time
+
 pytest_plugins = ["tests.postgres"]
+VIRTUAL = (Path(__file__).parent / "actors", Path(__file__).parent / "runtime")
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent in VIRTUAL and inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
