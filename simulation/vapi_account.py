@@ -30,6 +30,8 @@ class VapiCloud:
     rng: random.Random
     caller_lines: Sequence[str] = ()
     on_event: OnEvent | None = None
+    secure: bool = False
+    """https and wss: certificates are the opener's business."""
     calls: list[SimulatedCall] = attrs.field(factory=list)
     requests: list[tuple[str, str, int]] = attrs.field(factory=list)
     """Every REST request: method, path with query names left out, status answered (0: dropped)."""
@@ -37,7 +39,7 @@ class VapiCloud:
     @property
     def base_url(self) -> str:
         """What VAPI_BASE_URL should be."""
-        return f"http://{self.host}:{self.port}"
+        return f"http{'s' if self.secure else ''}://{self.host}:{self.port}"
 
     @property
     def active_calls(self) -> int:
@@ -50,7 +52,7 @@ class VapiCloud:
 
     def transport_url(self, call: SimulatedCall) -> str:
         """The call's ``websocketCallUrl``."""
-        return f"ws://{self.host}:{self.transport_port}/{call.id}/transport"
+        return f"ws{'s' if self.secure else ''}://{self.host}:{self.transport_port}/{call.id}/transport"
 
     def control_url(self, call: SimulatedCall) -> str:
         """The call's ``monitor.controlUrl``."""

@@ -6,9 +6,11 @@ Two listeners, because the real service uses two hosts: REST on ``base_url``, ca
 
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -40,6 +42,7 @@ async def open_vapi_cloud(
     slots: int = 10,
     host: str = "127.0.0.1",
     port: int = 0,
+    tls: ssl.SSLContext | None = None,
     api_key: str = "simulated-key",
     agent: Sequence[AgentTurn] = (),
     behaviour: Behaviour | None = None,
@@ -53,7 +56,7 @@ async def open_vapi_cloud(
     ``agent``: the scripted assistant's turns, the greeting first; empty: it says the request's ``firstMessage`` and
     then listens. ``speech``: its voice (default: tones). ``caller_lines``: what its transcriber "hears", turn by turn.
     ``rng``: ids, chunk sizes and jitter. ``network``: where it listens and dials webhooks; None is Trio's
-    sockets.
+    sockets. ``tls``: a server's context; both listeners then speak TLS.
 
     :raises OSError: the port is taken.
     """
@@ -72,14 +75,21 @@ async def open_vapi_cloud(
         rng=rng or random.Random(),
         caller_lines=caller_lines,
         on_event=on_event,
+        secure=tls is not None,
     )
     async with open_background() as nursery:
         rest = Rest(cloud, lambda call: nursery.start_soon(_expire, cloud, call))
         serve_rest = partial(serve_http_connection, handler=rest.answer)
         serve_audio = partial(_serve_socket, cloud, WebhookClient(net))
-        await nursery.start(partial(trio.serve_listeners, serve_rest, list(rest_listeners)))
-        await nursery.start(partial(trio.serve_listeners, serve_audio, list(audio_listeners)))
+        await nursery.start(partial(trio.serve_listeners, serve_rest, _secured(rest_listeners, tls)))
+        await nursery.start(partial(trio.serve_listeners, serve_audio, _secured(audio_listeners, tls)))
         yield cloud
+
+
+def _secured(listeners: Sequence[trio.SocketListener], tls: ssl.SSLContext | None) -> list[trio.abc.Listener[Any]]:
+    if tls is None:
+        return list(listeners)
+    return [trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]
 
 
 async def _expire(cloud: VapiCloud, call: SimulatedCall) -> None:
@@ -90,7 +100,7 @@ async def _expire(cloud: VapiCloud, call: SimulatedCall) -> None:
         call.over.set()
 
 
-async def _serve_socket(cloud: VapiCloud, webhooks: WebhookClient, stream: trio.SocketStream) -> None:
+async def _serve_socket(cloud: VapiCloud, webhooks: WebhookClient, stream: trio.abc.Stream) -> None:
     """One connection to the transport host, from its handshake to its end; raises nothing but Cancelled."""
     try:
         async with open_background() as nursery:

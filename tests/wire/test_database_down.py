@@ -8,7 +8,7 @@ from actors.tool_dispatcher import NOT_REACHABLE
 from db.embedded import open_embedded_server
 from db.pool import open_database
 from tests.wire.test_webhook_door import calling, only, tool_calls
-from tests.wire.world import open_world
+from tests.world import open_world
 
 
 async def test_tool_answers_an_error_while_the_database_is_down_and_works_when_it_is_back(tmp_path: Path) -> None:

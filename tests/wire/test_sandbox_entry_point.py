@@ -23,7 +23,7 @@ from simulation.engine import Engine, open_engine
 from simulation.scenario import load_scenario
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 from tests.wire.test_webhook_door import UPGRADE_WITH_BYTES
-from tests.wire.world import SCENARIO, VOICE
+from tests.world import SCENARIO, VOICE
 
 PORTS = (8008, 8009, 8011)
 

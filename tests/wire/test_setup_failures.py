@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from runtime import limits
-from tests.wire.world import World, open_world
+from tests.world import World, open_world
 
 
 async def refused(world: World) -> str:

@@ -11,7 +11,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from runtime import limits
 from simulation.network import TrioSockets
 from simulation.websockets import DialError, open_client_socket
-from tests.wire.world import World, open_world
+from tests.world import World, open_world
 
 dial = partial(open_client_socket, TrioSockets())
 

@@ -14,7 +14,7 @@ from runtime import limits
 from runtime.webhook_secret import SECRET_HEADER, sign
 from simulation.network import TrioSockets
 from simulation.websockets import open_client_socket
-from tests.wire.world import World, open_world
+from tests.world import World, open_world
 
 Post = Callable[..., Awaitable[httpx.Response]]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from actors import tail
-from tests.wire.world import open_world
+from tests.world import open_world
 
 
 @pytest.mark.parametrize("protocol", ["binary", "json"])

@@ -1,0 +1,260 @@
+"""TCP in memory, behind Trio's own socket type: what runs on it does not know the difference.
+
+It behaves as Linux does where a program can tell: a close with unread data sends a reset in place of a FIN, data for a
+closed socket is answered with a reset, what arrived before a reset can still be read, a send after one fails.
+"""
+
+import errno
+import os
+import socket as stdlib
+import struct
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import attrs
+import trio
+from trio.socket import SocketType
+
+from simulation.pipe import Pipe
+
+Address = tuple[str, int]
+
+
+def os_error(code: int) -> OSError:
+    """As the operating system would raise it."""
+    return OSError(code, os.strerror(code))
+
+
+@attrs.define(eq=False)
+class Half:
+    """One end of a connection. Mutable: ``reset_at`` (when a reset from the other end arrives), ``closed``, and
+    ``news``, which wakes whoever waits on this end for anything."""
+
+    inbound: Pipe
+    outbound: Pipe
+    reset_at: float = inf
+    closed: bool = False
+    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
+    peer: "Half" = attrs.field(init=False, repr=False)
+
+    def send(self, data: bytes, send_buffer: int | None) -> int:
+        """Bytes taken; 0: no room."""
+        now = trio.current_time()
+        if now >= self.reset_at:
+            raise os_error(errno.ECONNRESET)
+        if self.outbound.ends_at < inf:
+            raise os_error(errno.EPIPE)
+        if self.peer.closed:
+            # Its network answers with a reset, a round trip from now.
+            self._reset_from_peer(max(now + self.outbound.weather.latency_seconds, self.outbound.held_until))
+            return len(data)
+        count = self.outbound.send(data, now, send_buffer)
+        if count:
+            self.peer.news.unpark_all()
+        return count
+
+    def receive(self, most: int) -> bytes | None:
+        """Bytes that have arrived, empty at the end; None: nothing yet."""
+        now = trio.current_time()
+        data = self.inbound.receive(most, now)
+        if data is not None:
+            if data:
+                self.peer.news.unpark_all()
+            return data
+        if now >= self.reset_at:
+            raise os_error(errno.ECONNRESET)
+        return None
+
+    def shut_down(self) -> None:
+        """No more will be sent."""
+        self.outbound.finish(trio.current_time())
+        self.peer.news.unpark_all()
+
+    def close(self, *, reset: bool = False) -> None:
+        """Both directions; a reset in place of a FIN when asked for, or when something was left unread."""
+        if self.closed:
+            return
+        self.closed = True
+        now = trio.current_time()
+        unread_at = self.inbound.discard()
+        if reset or (unread_at is not None and unread_at <= now):
+            self.peer.be_reset_at(max(now + self.outbound.weather.latency_seconds, self.outbound.held_until))
+        else:
+            self.outbound.finish(now)
+            if unread_at is not None:
+                self.peer._reset_from_peer(unread_at)
+        self.news.unpark_all()
+        self.peer.news.unpark_all()
+
+    def _reset_from_peer(self, reached_at: float) -> None:
+        self.be_reset_at(max(reached_at + self.inbound.weather.latency_seconds, self.inbound.held_until))
+
+    def be_reset_at(self, when: float) -> None:
+        self.reset_at = min(self.reset_at, when)
+        self.news.unpark_all()
+
+
+@attrs.frozen
+class Ports:
+    """What a socket needs of its network: to listen, and to connect. ``closing`` hears of every close."""
+
+    listen: Callable[[int, "VirtualSocket"], int]
+    connect: Callable[["VirtualSocket", Address], Any]
+    closing: Callable[["VirtualSocket"], None]
+
+
+class VirtualSocket(SocketType):
+    """A TCP socket of a virtual network. Mutable, all of it, as a socket is."""
+
+    def __init__(self, ports: Ports, number: int, family: int = stdlib.AF_INET) -> None:
+        self._ports = ports
+        self._number = number
+        self._family = family
+        self._options: dict[tuple[int, int], Any] = {}
+        self._name: Address = ("127.0.0.1", 0)
+        self._peer_name: Address | None = None
+        self._shut_down = False
+        self.closed = False
+        self.half: Half | None = None
+        self.backlog: deque[VirtualSocket] | None = None
+        self.backlog_size = 0
+        self.news = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "listening" if self.backlog is not None else f"to {self._peer_name}"
+        return f"<virtual socket {self._number} at {self._name[1]}, {state}>"
+
+    @property
+    def family(self) -> stdlib.AddressFamily:
+        return stdlib.AddressFamily(self._family)
+
+    @property
+    def type(self) -> stdlib.SocketKind:
+        return stdlib.SOCK_STREAM
+
+    @property
+    def proto(self) -> int:
+        return stdlib.IPPROTO_TCP
+
+    @property
+    def did_shutdown_SHUT_WR(self) -> bool:
+        return self._shut_down
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self._number
+
+    def getsockname(self) -> Address:
+        return self._name
+
+    def getpeername(self) -> Address:
+        if self._peer_name is None:
+            raise os_error(errno.ENOTCONN)
+        return self._peer_name
+
+    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
+        if (level, optname) == (stdlib.SOL_SOCKET, stdlib.SO_ACCEPTCONN):
+            return int(self.backlog is not None)
+        return self._options.get((level, optname), 0)
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        self._alive()
+        self._options[level, optname] = value
+
+    @property
+    def _send_buffer(self) -> int | None:
+        return self._options.get((stdlib.SOL_SOCKET, stdlib.SO_SNDBUF))
+
+    async def bind(self, address: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        self._name = (address[0], self._ports.listen(address[1], self))
+
+    def listen(self, backlog: int = 128) -> None:
+        self.backlog, self.backlog_size = deque(), backlog
+
+    async def accept(self) -> tuple[SocketType, Address]:
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._alive()
+            assert self.backlog is not None, "accept() on a socket that does not listen"
+            if self.backlog:
+                accepted = self.backlog.popleft()
+                return accepted, accepted.getpeername()
+            await self.news.park()
+
+    async def connect(self, address: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        self._alive()
+        await self._ports.connect(self, address)
+
+    def become(self, half: Half, name: Address, peer_name: Address) -> None:
+        """This socket is connected from now on."""
+        self.half, self._name, self._peer_name = half, name, peer_name
+
+    async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while True:
+            half = self._connected()
+            data = half.receive(buflen)
+            if data is not None:
+                return data
+            await self._wait(half, min(half.inbound.readable_at(), half.reset_at))
+
+    async def send(self, data: Any, flags: int = 0, /) -> int:
+        await trio.lowlevel.checkpoint()
+        while True:
+            half = self._connected()
+            count = half.send(bytes(data), self._send_buffer)
+            if count:
+                return count
+            await self._wait(half, min(half.outbound.room_at(), half.reset_at))
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while True:
+            half = self._connected()
+            if half.reset_at <= trio.current_time() or half.outbound.room(trio.current_time(), self._send_buffer):
+                return
+            await self._wait(half, min(half.outbound.room_at(), half.reset_at))
+
+    async def _wait(self, half: Half, until: float) -> None:
+        """Until something may have changed."""
+        with trio.move_on_at(until):
+            await half.news.park()
+
+    def is_readable(self) -> bool:
+        half = self.half
+        now = trio.current_time()
+        return half is None or half.inbound.readable_at() <= now or half.reset_at <= now
+
+    def shutdown(self, flag: int) -> None:
+        half = self._connected()
+        if flag in (stdlib.SHUT_WR, stdlib.SHUT_RDWR):
+            self._shut_down = True
+            half.shut_down()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._ports.closing(self)
+        for waiting in self.backlog or ():
+            waiting.close()
+        self.news.unpark_all()
+        if self.half is not None:
+            linger = self._options.get((stdlib.SOL_SOCKET, stdlib.SO_LINGER))
+            self.half.close(reset=isinstance(linger, bytes) and struct.unpack("ii", linger) == (1, 0))
+
+    def detach(self) -> int:
+        raise NotImplementedError("a virtual socket has no descriptor to give away")
+
+    def _alive(self) -> None:
+        if self.closed:
+            raise os_error(errno.EBADF)
+
+    def _connected(self) -> Half:
+        self._alive()
+        if self.half is None:
+            raise os_error(errno.ENOTCONN)
+        return self.half
