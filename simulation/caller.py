@@ -15,6 +15,7 @@ from simulation.caller_line import Line, Protocol
 from simulation.caller_report import CallerReport, agent_speech_in, measure_turns
 from simulation.events import EventLog, OnEvent, mono_now
 from simulation.network import Network, TrioSockets
+from simulation.pcm import FRAME_BYTES, FRAME_MS
 from simulation.scenario import BargeIn, CallerStep, HangUp, PlayWav, Say, Scenario, Wait
 from simulation.speech import CALLER_VOICE, Tones, Voice, read_wav
 from simulation.websockets import DialError, close_socket, open_client_socket
@@ -38,6 +39,7 @@ class Caller:
     patience_seconds: float = attrs.field(default=PATIENCE_SECONDS, kw_only=True)
     wait_for_callee_first: bool = attrs.field(default=True, kw_only=True)
     max_call_seconds: float = attrs.field(default=MAX_CALL_SECONDS, kw_only=True)
+    frame_ms: int = attrs.field(default=FRAME_MS, kw_only=True)
     network: Network = attrs.field(factory=TrioSockets, kw_only=True)
     call: str = attrs.field(default="", kw_only=True)
 
@@ -51,7 +53,7 @@ class Caller:
         log = EventLog(self.call or self.scenario.name, mono_now(), self.on_event)
         try:
             async with open_client_socket(self.network, self.url) as connection:
-                line = Line(connection, self.protocol, log)
+                line = Line(connection, self.protocol, log, self.frame_ms * FRAME_BYTES // FRAME_MS)
                 log.start_mono = mono_now()
                 log.add("caller", "connected", url=self.url.partition("?")[0])
                 await self._hold(line, sounds)

@@ -17,7 +17,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from simulation.caller_report import Chunk, Utterance
 from simulation.events import EventLog
-from simulation.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, FRAME_SECONDS, SILENT_FRAME, frames_of
+from simulation.pcm import BYTES_PER_SAMPLE, FRAME_BYTES, frames_of, seconds_of
 from simulation.voice_activity import VoiceActivity, speech_segments
 
 Protocol = Literal["binary", "json"]
@@ -36,6 +36,8 @@ class Line:
     connection: WebSocketConnection
     protocol: Protocol
     log: EventLog
+    frame_bytes: int = FRAME_BYTES
+    """Of a message; 20 ms is what the channel promises, a multiple of it costs a long simulation less."""
     opened: float = attrs.field(factory=trio.current_time)
     sent: bytearray = attrs.field(factory=bytearray, repr=False)
     received: list[Chunk] = attrs.field(factory=list, repr=False)
@@ -74,7 +76,7 @@ class Line:
 
     async def speak(self, pcm: bytes, text: str, *, barge_in: bool = False) -> Utterance:
         """Send ``pcm`` in place of silence, beginning with the next frame; returns when its last frame has gone."""
-        frames = frames_of(pcm)
+        frames = frames_of(pcm, self.frame_bytes)
         done = trio.Event()
         self._frames.extend(frames)
         self._speaking = done
@@ -82,7 +84,7 @@ class Line:
         segments = speech_segments(pcm)
         last_sample = segments[-1].end if segments else len(pcm) // BYTES_PER_SAMPLE
         started = self._first_sent_at or 0.0
-        last = started + (max(0, last_sample - 1) // FRAME_SAMPLES) * FRAME_SECONDS
+        last = started + (max(0, last_sample - 1) * BYTES_PER_SAMPLE // self.frame_bytes) * seconds_of(self.frame_bytes)
         said = Utterance(text, started, last, barge_in)
         self.utterances.append(said)
         return said
@@ -98,7 +100,7 @@ class Line:
         count = 0
         try:
             while not self._stopping:
-                due = start + count * FRAME_SECONDS
+                due = start + count * seconds_of(self.frame_bytes)
                 await trio.sleep_until(due)
                 self.lateness = max(self.lateness, trio.current_time() - due)
                 await self._send_next()
@@ -112,13 +114,13 @@ class Line:
             self._stopped.set()
 
     async def _send_next(self) -> None:
-        frame = self._frames.popleft() if self._frames else SILENT_FRAME
+        frame = self._frames.popleft() if self._frames else bytes(self.frame_bytes)
         speaking = self._speaking
         if speaking is not None and self._first_sent_at is None:
             self._first_sent_at = self.now()
+        self.sent += frame  # before it goes: what was cut short may have arrived all the same
         with trio.fail_after(SEND_STALL_SECONDS):
             await self.connection.send_message(self._encoded(frame))
-        self.sent += frame
         if speaking is not None and not self._frames:
             self._speaking = None
             speaking.set()

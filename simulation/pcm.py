@@ -43,11 +43,11 @@ def mean_square_at(dbfs: float) -> float:
     return FULL_SCALE**2 * math.pow(10.0, dbfs / 10)
 
 
-def frames_of(pcm: bytes) -> list[bytes]:
-    """``pcm`` cut into 20 ms frames; the last one is filled up with silence."""
-    cut = [pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES)]
+def frames_of(pcm: bytes, frame_bytes: int = FRAME_BYTES) -> list[bytes]:
+    """``pcm`` cut into frames, of 20 ms unless told otherwise; the last one is filled up with silence."""
+    cut = [pcm[start : start + frame_bytes] for start in range(0, len(pcm), frame_bytes)]
     if cut:
-        cut[-1] = cut[-1].ljust(FRAME_BYTES, b"\0")
+        cut[-1] = cut[-1].ljust(frame_bytes, b"\0")
     return cut
 
 

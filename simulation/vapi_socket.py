@@ -145,6 +145,8 @@ class CallSocket:
         async for message in self._outbox[1]:
             while self.casting.behaviour().stop_sending:  # noqa: ASYNC110  # the knob is plain data, no event
                 await trio.sleep(PAUSE_SECONDS)
+            if isinstance(message, bytes):
+                self.call.spoken += message  # before it goes: what was cut short may have arrived all the same
             try:
                 with trio.fail_after(self.casting.behaviour().send_stall_seconds):
                     await self.connection.send_message(message)
@@ -152,9 +154,7 @@ class CallSocket:
                 self._open = False
                 self.call.end(STALLED if isinstance(error, trio.TooSlowError) else "customer-ended-call", by="client")
                 break
-            if isinstance(message, bytes):
-                self.call.spoken += message
-            else:
+            if isinstance(message, str):
                 self.call.sent_texts.append(json.loads(message))
         written.set()
         # Whoever is still queueing must not wait for a writer that has gone.
