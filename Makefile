@@ -5,14 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
 STAMP := $(VENV)/.installed
-SOURCES := runtime actors tools db simulation tests
+SOURCES := runtime actors tools db simulation torture tests
+SEEDS ?= 1000
 
-.PHONY: demo test check lint types unit install system-packages lock speech clean
+.PHONY: demo test torture check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
 
 test: install check unit ## lint, types and the whole test suite
+
+torture: install ## SEEDS=1000 random calls with random faults, in virtual time
+	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2
 
 check: lint types
 
@@ -20,7 +24,7 @@ lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation -name '*.py')
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation torture -name '*.py')
 
 types: install
 	@echo "== mypy --strict"

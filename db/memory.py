@@ -33,7 +33,7 @@ from db.door import (
     matching_rows,
     renewed,
 )
-from db.seed import read_bank_files, seed_records
+from db.seed import BankFiles, read_bank_files, seed_records
 from runtime import limits
 
 EPOCH: Final = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)  # when a bank in memory opens; behind every seeded timestamp
@@ -208,14 +208,18 @@ class MemoryDatabase:
 
 @asynccontextmanager
 async def open_memory_database(
-    *, webhook_key: bytes | None = None, now: Callable[[], datetime] | None = None
+    *,
+    webhook_key: bytes | None = None,
+    now: Callable[[], datetime] | None = None,
+    files: BankFiles | None = None,
 ) -> AsyncIterator[Database]:
     """A bank in memory that holds the rows of seed.sql, for the body.
 
     `now` tells its wall clock; by default it follows Trio's clock from a fixed date on, so virtual time repeats.
-    `webhook_key` is random unless given.
+    `webhook_key` is random unless given. `files` are read unless given: reading takes a thread, and a clock that
+    jumps does not wait for one.
     """
-    records = seed_records((await read_bank_files()).seed)
+    records = seed_records((files or await read_bank_files()).seed)
     opened = trio.current_time()
     yield MemoryDatabase(
         Bank(**records),

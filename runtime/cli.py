@@ -5,7 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NoReturn, get_args
 
 import trio
 import typer
@@ -101,6 +101,34 @@ def demo(
         raise typer.Exit(FAILED_CHECKS)
 
 
+@app.command()
+def torture(
+    seeds: Annotated[str, typer.Option(help="The first and the last, as 0..999.")] = "0..999",
+    jobs: Annotated[int, typer.Option(help="Processes at once.", min=1)] = 2,
+    trace: Annotated[bool, typer.Option(help="Show all that happens; for one seed.")] = False,
+) -> None:
+    """Random calls with random faults in virtual time; each must leave nothing behind. A seed is a run for ever."""
+    first, dots, last = seeds.partition("..")
+    if not (first.isascii() and first.isdigit()) or (dots and not (last.isascii() and last.isdigit())):
+        _wrong(f"--seeds {seeds!r} is not two numbers: write 0..999, or 7 for one")
+    first_seed, last_seed = int(first), int(last or first)
+    if last_seed < first_seed or (trace and last_seed != first_seed):
+        _wrong(f"--seeds {seeds!r}: the first must not be above the last, and --trace shows one seed only")
+    try:
+        from torture.jobs import replay
+        from torture.jobs import torture as torture_all
+    except ModuleNotFoundError as exc:
+        _wrong(f"torture needs {exc.name}: install the sandbox extra (pip install '.[sandbox]')")
+    console = Console()
+    try:
+        held = replay(first_seed, console) if trace else torture_all(first_seed, last_seed, jobs, console)
+    except KeyboardInterrupt:
+        sys.stderr.write("voice: stopped\n")
+        raise typer.Exit(130) from None
+    if not held:
+        raise typer.Exit(FAILED_CHECKS)
+
+
 @simulate.command("vapi")
 def simulate_vapi(port: PortOption = 9100, scenario: ScenarioOption = DEFAULT_SCENARIO) -> None:
     """A Vapi cloud whose assistant follows the scenario."""
@@ -165,9 +193,13 @@ async def _outside_errors(main: Callable[[], Awaitable[Any]]) -> Any:
 
 def _choice(option: str, value: str, choices: tuple[str, ...]) -> Any:
     if value not in choices:
-        sys.stderr.write(f"voice: {option} {value!r} is not one of: {', '.join(choices)}\n")
-        raise typer.Exit(WRONG_USE)
+        _wrong(f"{option} {value!r} is not one of: {', '.join(choices)}")
     return value
+
+
+def _wrong(line: str) -> NoReturn:
+    sys.stderr.write(f"voice: {line}\n")
+    raise typer.Exit(WRONG_USE)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation")
+ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture")
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 
@@ -136,6 +136,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "tools": ("tools", "db", "runtime.limits"),
     "db": ("db", "runtime.limits"),
     "simulation": ("simulation",),
+    "torture": ("torture", "runtime", "db", "simulation"),
 }
 
 

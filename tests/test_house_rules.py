@@ -44,6 +44,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "simulation/http_server.py:serve_http_connection": "the simulation's connection barrier",
         "simulation/loopback.py:serve": "the simulation's connection barrier",
         "simulation/vapi_cloud.py:_serve_socket": "the simulation's connection barrier",
+        "torture/jobs.py:run_guarded": "a run that raises is a failed run, and told as one",
     },
     "environment": {
         "runtime/settings.py:read_settings": "the one place",
@@ -53,6 +54,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "actors/silence_padder.py -> actors.tail": "the pure half of the same actor",
         "actors/tool_dispatcher.py -> actors.engine_reporter": "an actor of the process, which it is handed",
         "runtime/cli.py -> simulation": "the command line opens the simulated world",
+        "runtime/cli.py -> torture.jobs": "and tortures the product in it",
         "runtime/demo.py -> simulation": "the demo is a call in the simulated world",
     },
     "state": {},

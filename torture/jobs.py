@@ -1,0 +1,135 @@
+"""Many seeds on several processes: progress while they run, and a verdict that names what to do next."""
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from types import FrameType
+
+import attrs
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from torture.plan import plan_for
+from torture.run import Outcome, open_rig, run_seed
+from torture.world import Rig
+
+SEED_WALL_SECONDS = 120
+"""Of real time, for one seed: a deadlock in virtual time is a silent loop."""
+BATCH_SEEDS = 20
+SHOWN_BREACHES = 4
+
+
+@attrs.define
+class Tally:
+    """Mutable: what all runs so far add up to."""
+
+    runs: int = 0
+    failed: list[Outcome] = attrs.field(factory=list)
+    calls: int = 0
+    virtual_seconds: float = 0.0
+    peaks: dict[str, float] = attrs.field(factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.runs += 1
+        self.calls += outcome.calls
+        self.virtual_seconds += outcome.virtual_seconds
+        for name, peak in outcome.peaks.items():
+            self.peaks[name] = max(peak, self.peaks.get(name, 0.0))
+        if outcome.breaches:
+            self.failed.append(outcome)
+
+
+def run_batch(seeds: Sequence[int]) -> list[Outcome]:
+    """In a worker process: each seed in turn."""
+    with open_rig() as rig:
+        return [run_guarded(seed, rig) for seed in seeds]
+
+
+def run_guarded(seed: int, rig: Rig) -> Outcome:
+    """`run_seed`; a run that raises, or spins, is an outcome too."""
+
+    def give_up(_signum: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"it ran for {SEED_WALL_SECONDS} real seconds")
+
+    began = time.perf_counter()
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(SEED_WALL_SECONDS)
+    try:
+        return run_seed(seed, rig)
+    except Exception as exc:  # noqa: BLE001  # what the harness raises is a breach of the seed, and told as one
+        where = traceback.format_exception(exc)[-4:]
+        line = f"the run raised {exc!r}: {' '.join(' '.join(where).split())}"
+        return Outcome(seed, str(plan_for(seed)), (line,), "", 0.0, time.perf_counter() - began, 0, {})
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def torture(first: int, last: int, jobs: int, console: Console) -> bool:
+    """Run the seeds `first` to `last`, both included. Returns whether every invariant held in all of them."""
+    began, tally = time.perf_counter(), Tally()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        shown = progress.add_task("seeds", total=last - first + 1)
+        for outcome in _outcomes(range(first, last + 1), jobs):
+            tally.add(outcome)
+            if outcome.breaches:
+                _tell(outcome, console)
+            progress.update(shown, completed=tally.runs, description=f"{len(tally.failed)} failed")
+    _sum_up(tally, time.perf_counter() - began, console)
+    return not tally.failed
+
+
+def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
+    """As they come, which is not the order of the seeds."""
+    size = max(1, min(BATCH_SEEDS, -(-len(seeds) // jobs)))
+    batches = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    context = multiprocessing.get_context("spawn")  # a process of its own: a run changes `os` and `time`
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context) as workers:
+        running: list[Future[list[Outcome]]] = [workers.submit(run_batch, batch) for batch in batches]
+        try:
+            for done in as_completed(running):
+                yield from done.result()
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _tell(outcome: Outcome, console: Console) -> None:
+    console.print(f"[red]seed {outcome.seed}[/red]  {escape(outcome.plan)}", soft_wrap=True)
+    for breach in outcome.breaches[:SHOWN_BREACHES]:
+        console.print(f"    {escape(breach[:600])}", soft_wrap=True)
+    if len(outcome.breaches) > SHOWN_BREACHES:
+        console.print(f"    and {len(outcome.breaches) - SHOWN_BREACHES} more")
+    console.print(
+        f"    [dim]replay: voice torture --seeds {outcome.seed}..{outcome.seed} --trace[/dim]", soft_wrap=True
+    )
+
+
+def _sum_up(tally: Tally, wall_seconds: float, console: Console) -> None:
+    peaks = ", ".join(f"{name.removesuffix('_seconds')} {peak:.2f} s" for name, peak in sorted(tally.peaks.items()))
+    console.print(
+        f"{tally.runs} seeds, {tally.calls} calls at Vapi, {tally.virtual_seconds / 3600:.2f} simulated hours"
+        f" in {wall_seconds:.0f} s of wall time; fullest channels: {peaks or 'none'}",
+        soft_wrap=True,
+    )
+    if tally.failed:
+        seeds = " ".join(str(outcome.seed) for outcome in sorted(tally.failed, key=lambda failed: failed.seed)[:20])
+        console.print(f"[red]{len(tally.failed)} seeds failed[/red]: {seeds}")
+    else:
+        console.print("[green]every invariant held in every run[/green]")
+
+
+def replay(seed: int, console: Console) -> bool:
+    """Run one seed here and show all that happened in it. Returns whether every invariant held."""
+    with open_rig() as rig:
+        console.print(f"seed {seed}: {escape(str(plan_for(seed)))}", soft_wrap=True)
+        outcome = run_seed(seed, rig, lambda entry: console.print(escape(str(entry)), soft_wrap=True, highlight=False))
+    console.print(f"trace {outcome.trace}, {outcome.virtual_seconds:.2f} virtual seconds")
+    if outcome.breaches:
+        _tell(outcome, console)
+    return not outcome.breaches
