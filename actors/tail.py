@@ -1,10 +1,14 @@
 """The tail: how much silence is owed to the caller, and when. Pure; time and audio are given to it.
 
 A caller's turn detector needs about 1,500 ms of *received* silence behind the agent's speech, and Vapi
-may send none. So a tail is owed once speech has gone out since the last tail. It is due when the
-assistant's `stopped` has been read and nothing audible has come for TAIL_SETTLE_SECONDS behind the last
-audible chunk, or, without a `stopped`, after TAIL_OVERDUE_SECONDS. Its length is TAIL_SECONDS less the
-silence already sent behind the last audible sample.
+may send none. So a tail is owed once speech has gone out since the last tail. It is due when every `started`
+of the assistant has had its `stopped` and nothing audible has come for TAIL_SETTLE_SECONDS behind the last
+audible chunk, or, without that, after TAIL_OVERDUE_SECONDS. Its length is TAIL_SECONDS less the silence
+already sent behind the last audible sample.
+
+They are counted because a filler's `stopped` may come behind the `started` of the answer that follows it: taken
+for the answer's, it would put the tail into the answer. A tail paid is a new beginning: one lost `stopped` delays
+one tail.
 """
 
 from array import array
@@ -32,13 +36,15 @@ def silence_behind(pcm: bytes) -> int | None:
 
 @attrs.define
 class Tail:
-    """Mutable: what is owed, the silence sent so far, when the last audible chunk ends, whether Vapi has
-    said `stopped`, and whether the tail that is being paid was overdue."""
+    """Mutable: what is owed, the silence sent so far, when the last audible chunk ends, the stretches of speech
+    that Vapi has started and not stopped, whether it has stopped any since the last tail, and whether the tail
+    that is being paid was overdue."""
 
     owed: bool = False
     silent_bytes: int = 0
     overdue: bool = False
     _audible_until: float = -inf
+    _speaking: int = 0
     _stopped: bool = False
 
     def on_sent(self, pcm: bytes, now: float) -> bool:
@@ -54,10 +60,12 @@ class Tail:
         return behind is not None
 
     def on_started(self) -> None:
+        self._speaking += 1
         self._stopped = False
 
     def on_stopped(self) -> None:
-        self._stopped = True
+        self._speaking = max(0, self._speaking - 1)
+        self._stopped = not self._speaking
 
     def due_at(self) -> float:
         """When the next piece of the tail may go out; infinity when none is owed."""
@@ -78,4 +86,5 @@ class Tail:
     def _settle(self) -> None:
         if self.owed and self.silent_bytes >= TAIL_BYTES:
             self.owed = False
+            self._speaking = 0
             self._stopped = False

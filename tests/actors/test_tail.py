@@ -166,3 +166,26 @@ def test_silence_behind_speech_is_never_more_than_a_tail_by_our_doing(steps: lis
         elif what == "stopped":
             tail.on_stopped()
         assert tail.owed == (spoken and behind < TAIL_BYTES)
+
+
+def test_tail_is_not_due_within_an_answer_when_the_stopped_of_the_filler_before_it_comes_late() -> None:
+    tail = Tail()
+    tail.on_started()
+    tail.on_sent(speech(0.1), 10.0)
+    tail.on_started()  # the answer's
+    tail.on_sent(speech(0.1), 10.2)
+    tail.on_stopped()  # the filler's
+    assert tail.due_at() == pytest.approx(10.3 + OVERDUE)
+    tail.on_stopped()
+    assert tail.due_at() == pytest.approx(10.3 + SETTLE)
+
+
+def test_one_tail_is_overdue_and_the_next_is_not_when_a_stopped_was_lost() -> None:
+    tail = Tail()
+    tail.on_started()
+    tail.on_sent(speech(0.1), 10.0)
+    pay(tail)
+    tail.on_started()
+    tail.on_sent(speech(0.1), 20.0)
+    tail.on_stopped()
+    assert tail.due_at() == pytest.approx(20.1 + SETTLE)
