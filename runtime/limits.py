@@ -26,6 +26,12 @@ UPLINK_SILENT_SECONDS: Final = 0.200  # a caller quiet on the wire this long get
 UPLINK_STALL_SECONDS: Final = 2.0  # Vapi takes no byte for this long: the call is over
 DOWNLINK_STALL_SECONDS: Final = 8.0  # a caller's network may pause; longer than this he has gone
 
+# --- Whether the peer still lives. A peer that vanished is gone within 4 + 5 + 0.5 s (CLOSE_SECONDS).
+PING_SECONDS: Final = 4.0  # a ping that often on each leg
+PONG_SECONDS: Final = 5.0  # of listening, without the pong: a network may pause, but we want to know within 10 s
+PONG_LOOK_SECONDS: Final = 0.1  # between two looks at how long we have listened
+SEND_WAITED_SECONDS: Final = 0.1  # a send this long waited for the peer; a shorter one perhaps for our own loop
+
 # --- Setting up and tearing down.
 SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket
 HANDSHAKE_SECONDS: Final = 5.0  # one WebSocket or TLS handshake, on either leg
@@ -35,6 +41,7 @@ ORPHAN_SECONDS: Final = 10.0  # a call nobody waits for is ended within this tim
 LOST_REPLY_SECONDS: Final = 30.0  # how long a call whose reply was lost is searched for
 CONTROL_POLL_SECONDS: Final = 1.0  # Vapi shows a call's controlUrl only some time after it was made
 LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
+PLAYOUT_SECONDS: Final = 10.0  # Vapi has ended: to write out what is queued; as much as agent_audio holds
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported

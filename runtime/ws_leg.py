@@ -1,71 +1,43 @@
 """The legs on trio-websocket: a caller's connection accepted, and Vapi's transport dialled.
 
 trio-websocket keeps the WebSocket protocol; the socket under it is ours, because the library neither
-bounds a handshake that falls silent, nor closes the stream after an abnormal end, nor keeps an error of
-its reader to itself. So: we open and close the stream, its reader task runs behind the connection
-barrier, and every wait on the peer has a deadline.
+bounds a handshake that falls silent, nor closes the stream after an abnormal end, nor says Close to a peer
+that broke the protocol, nor notices one that vanished, nor keeps an error of its reader to itself. So: we
+open and close the stream (runtime/leg_stream.py), the reader and the heartbeat (runtime/heartbeat.py) run
+behind the connection barrier, and every wait on the peer has a deadline.
 """
 
 import socket as stdlib_socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import attrs
 import structlog
 import trio
 import trio_websocket
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection
 
 from runtime import limits
 from runtime.errors import NoAnswer
+from runtime.heartbeat import Heartbeat
 from runtime.leg import Audio, Closed, LegClosed, LegStalled, Received, Text
+from runtime.leg_stream import LegStream
 from runtime.voice_ws import Framing
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="leg")
 
-
-@attrs.define
-class LegStream(trio.abc.Stream):
-    """The stream between the library and the socket. It sees what the library does not tell:
-    that the peer is gone, and that a send was cut with half a frame on the wire.
-    """
-
-    inner: trio.abc.Stream
-    ended: trio.Event = attrs.field(factory=trio.Event)
-    torn: bool = False
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self.inner.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.ended.set()
-            raise
-        if not data:
-            self.ended.set()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()  # cancelled before the first byte: nothing is torn
-        whole = False
-        try:
-            await self.inner.send_all(data)
-            whole = True
-        finally:
-            self.torn = self.torn or not whole
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.inner.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        self.ended.set()
-        await self.inner.aclose()
+# What the peer is told whose frames the library refused in silence. A message too long it refuses aloud, with 1009.
+_REFUSED: Final[Mapping[int, str]] = {1002: "protocol_error", 1007: "not_utf8"}
+_PEER_DID_NOT_CLOSE: Final = (1002, 1006, 1007, 1009)  # refused, broken, or closed by a peer that understood nothing
 
 
 @attrs.frozen
 class _Contained:
-    """What trio-websocket is given as its nursery: its reader runs behind the connection barrier."""
+    """What trio-websocket is given as its nursery. Its reader and our heartbeat run behind the connection barrier."""
 
     nursery: trio.Nursery
     stream: LegStream
@@ -75,16 +47,16 @@ class _Contained:
         """All that the library asks of a nursery is `start_soon`."""
         return cast(trio.Nursery, self)
 
-    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
-        self.nursery.start_soon(self._run, reader)
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        self.nursery.start_soon(self._run, task)
 
-    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
-            await reader()
+            await task()
         except trio_websocket.ConnectionRejected as exc:
             self.rejections.append(exc)
         except Exception as exc:  # noqa: BLE001  # the connection barrier: the library raises in its reader (its issue #184)
-            _log.info("websocket_reader_failed", error=repr(exc))
+            _log.info("websocket_task_failed", error=repr(exc))
         finally:
             self.stream.ended.set()
 
@@ -108,14 +80,16 @@ class _VapiWire:
         return pcm
 
 
-@attrs.define
+@attrs.define(eq=False)
 class WebSocketLeg:
-    """A leg (runtime/leg.py) on one trio-websocket connection."""
+    """A leg (runtime/leg.py) on one trio-websocket connection. Mutable: `_leaving`."""
 
     _connection: trio_websocket.WebSocketConnection
     _stream: LegStream
     _wire: _Wire
     _stall_seconds: float
+    _leaving: bool = False
+    """It is we who close: the library still waits for the peer's Close."""
 
     @property
     def torn(self) -> bool:
@@ -125,8 +99,10 @@ class WebSocketLeg:
         try:
             message = await self._connection.get_message()
         except trio_websocket.ConnectionClosed as exc:
-            # No reason at all: the library refused what the peer sent, and closed the stream.
-            return Closed(exc.reason.code, exc.reason.reason or "") if exc.reason else Closed(1006)
+            how = exc.reason
+            if how is None or how.code == 1006:  # without a reason: its reader failed
+                return Closed(1006, self._stream.given_up)
+            return Closed(how.code, how.reason or "")
         return self._wire.decode(message)
 
     async def send_audio(self, pcm: bytes) -> None:
@@ -149,16 +125,44 @@ class WebSocketLeg:
     async def aclose(self, code: int, reason: str) -> bool:
         peer_closed = False
         with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
-            if not self._stream.torn:
+            if not (self._stream.torn or self._stream.given_up):
                 with suppress(LegClosed, LegStalled):
                     if self._wire.farewell is not None and not self._connection.closed:
                         await self._send(self._wire.farewell)
+                    self._leaving = self._leaving or self._connection.closed is None
                     await self._connection.aclose(code, reason)
                     how = self._connection.closed
-                    peer_closed = not self._stream.torn and not (how and how.code == 1006)
+                    peer_closed = not self._stream.torn and not (how and how.code in _PEER_DID_NOT_CLOSE)
         with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self._stream)
         return peer_closed
+
+    async def ping(self, payload: bytes) -> None:
+        """Returns with the pong, or when the stream has ended: no ping follows a Close."""
+        try:
+            await self._connection.ping(payload)
+        except trio_websocket.ConnectionClosed:
+            await self._stream.ended.wait()
+
+    def farewell(self) -> bytes | None:
+        """What the stream asks before each read: None while the connection lives, or is closed by us. Else the
+        library has done with it, and the peer is still owed this frame, if any."""
+        how = self._connection.closed
+        if how is None or self._leaving:
+            return None
+        if self._stream.close_said or how.code not in _REFUSED:
+            return b""
+        side = ConnectionType.CLIENT if self._connection.is_client else ConnectionType.SERVER
+        return Connection(side).send(CloseConnection(how.code, _REFUSED[how.code]))
+
+
+def _open_leg(
+    connection: trio_websocket.WebSocketConnection, tasks: _Contained, wire: _Wire, stall_seconds: float
+) -> WebSocketLeg:
+    leg = WebSocketLeg(connection, tasks.stream, wire, stall_seconds)
+    tasks.stream.farewell = leg.farewell
+    tasks.start_soon(Heartbeat(tasks.stream, leg.ping).run)
+    return leg
 
 
 def tune(stream: trio.SocketStream) -> None:
@@ -175,7 +179,7 @@ class Upgrade:
     """A caller's WebSocket request, not yet answered."""
 
     request: trio_websocket.WebSocketRequest
-    stream: LegStream
+    _tasks: _Contained
 
     @property
     def path(self) -> str:
@@ -194,7 +198,7 @@ class Upgrade:
     async def accept(self, framing: Framing) -> WebSocketLeg:
         with trio.fail_after(limits.HANDSHAKE_SECONDS):
             connection = await self.request.accept()
-        return WebSocketLeg(connection, self.stream, framing, limits.DOWNLINK_STALL_SECONDS)
+        return _open_leg(connection, self._tasks, framing, limits.DOWNLINK_STALL_SECONDS)
 
 
 @asynccontextmanager
@@ -214,13 +218,13 @@ async def _handshake_with(stream: LegStream) -> AsyncIterator[None]:
 
 async def receive_upgrade(nursery: trio.Nursery, stream: trio.abc.Stream) -> Upgrade | None:
     """Read a WebSocket request from `stream` within HANDSHAKE_SECONDS; None when there was none."""
-    leg_stream = LegStream(stream)
+    tasks = _Contained(nursery, LegStream(stream))
     request: trio_websocket.WebSocketRequest | None = None
-    async with _handshake_with(leg_stream):
+    async with _handshake_with(tasks.stream):
         request = await trio_websocket.wrap_server_stream(
-            _Contained(nursery, leg_stream).as_nursery(), leg_stream, max_message_size=limits.CALLER_TEXT_BYTES
+            tasks.as_nursery(), tasks.stream, max_message_size=limits.CALLER_TEXT_BYTES
         )
-    return Upgrade(request, leg_stream) if request is not None else None
+    return Upgrade(request, tasks) if request is not None else None
 
 
 @asynccontextmanager
@@ -265,18 +269,18 @@ async def _connect(url: str, ssl_context: ssl.SSLContext) -> LegStream:
 async def _shake_hands(url: str, stream: LegStream, nursery: trio.Nursery) -> WebSocketLeg:
     parts = urlsplit(url)
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    contained = _Contained(nursery, stream)
+    tasks = _Contained(nursery, stream)
     connection: trio_websocket.WebSocketConnection | None = None
     async with _handshake_with(stream):
         connection = await trio_websocket.wrap_client_stream(
-            contained.as_nursery(),
+            tasks.as_nursery(),
             cast(trio.SocketStream, stream),
             parts.netloc,
             resource,
             max_message_size=limits.VAPI_MESSAGE_BYTES,
         )
     if connection is not None:
-        return WebSocketLeg(connection, stream, _VapiWire(), limits.UPLINK_STALL_SECONDS)
-    if contained.rejections:
-        raise NoAnswer("vapi_rejected", f"Vapi's WebSocket answered {contained.rejections[0].status_code}, not 101")
+        return _open_leg(connection, tasks, _VapiWire(), limits.UPLINK_STALL_SECONDS)
+    if tasks.rejections:
+        raise NoAnswer("vapi_rejected", f"Vapi's WebSocket answered {tasks.rejections[0].status_code}, not 101")
     raise NoAnswer("vapi_down", "Vapi's WebSocket was reached but did not complete the handshake")

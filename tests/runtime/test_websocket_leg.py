@@ -116,6 +116,7 @@ async def test_leg_says_goodbye_with_code_and_reason_when_closed(protocol: str) 
         assert trio.current_time() == 0
 
 
+# W3: nor is there a bound on saying Close to a peer that takes nothing.
 async def test_leg_closes_by_force_in_bounded_time_when_the_peer_takes_nothing() -> None:
     async with connected() as wired:
         wired.wire.stalled = True
@@ -124,6 +125,7 @@ async def test_leg_closes_by_force_in_bounded_time_when_the_peer_takes_nothing()
         assert trio.current_time() <= 2 * limits.CLOSE_SECONDS
 
 
+# W6: the library goes on sending behind half a frame.
 @pytest.mark.parametrize("stop", [True, False])
 async def test_leg_is_torn_when_a_send_is_cut_in_the_middle(stop: bool) -> None:
     async with connected() as wired:
@@ -195,6 +197,7 @@ async def test_leg_is_closed_once_when_it_is_closed_twice() -> None:
             await wired.leg.send_audio(FRAME)
 
 
+# W1: nor does the library bound a handshake that it answers.
 @pytest.mark.parametrize("sends", [b"", b"GET /voice HTTP/1.1\r\n"])
 async def test_nothing_is_accepted_when_a_caller_says_nothing_or_half_a_request(sends: bytes) -> None:
     theirs, ours = trio.testing.memory_stream_pair()
@@ -206,6 +209,7 @@ async def test_nothing_is_accepted_when_a_caller_says_nothing_or_half_a_request(
         nursery.cancel_scope.cancel()
 
 
+# W2: nor does it give up a handshake whose caller has left.
 async def test_nothing_is_accepted_when_a_caller_leaves_in_the_handshake() -> None:
     theirs, ours = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
