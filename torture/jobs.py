@@ -21,6 +21,8 @@ SEED_WALL_SECONDS = 120
 """Of real time, for one seed: a deadlock in virtual time is a silent loop."""
 BATCH_SEEDS = 20
 SHOWN_BREACHES = 4
+PLAIN_PROGRESS_SEEDS = 500
+"""A line that often where there is no terminal to draw a bar in."""
 
 
 @attrs.define
@@ -80,6 +82,9 @@ def torture(first: int, last: int, jobs: int, console: Console) -> bool:
             if outcome.breaches:
                 _tell(outcome, console)
             progress.update(shown, completed=tally.runs, description=f"{len(tally.failed)} failed")
+            if not console.is_terminal and tally.runs % PLAIN_PROGRESS_SEEDS == 0:
+                wall_seconds = time.perf_counter() - began
+                console.print(f"{tally.runs} seeds, {len(tally.failed)} failed, {wall_seconds:.0f} s", soft_wrap=True)
     _sum_up(tally, time.perf_counter() - began, console)
     return not tally.failed
 

@@ -1,0 +1,35 @@
+"""Whatever promise is taken away from the product, a run misses it: an invariant that cannot fail proves nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.torture.defects import DEFECTS, Plant
+from torture.run import open_rig, run_seed
+from torture.world import Rig
+
+# A seed for each that finds it; how many seeds it takes from 0 on is in docs/decisions.md.
+FOUND_BY = {
+    "shield_without_deadline": 158,
+    "unbounded_queue": 12,
+    "lost_tail": 4,
+    "billed_call": 8,
+    "tool_run_twice": 2,
+    "lost_frame": 5,
+    "report_sent_twice": 0,
+    "uncounted_drop": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with open_rig() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("plant", DEFECTS, ids=lambda plant: plant.__name__)
+def test_torture_finds_the_defect_when_it_is_planted(plant: Plant, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = FOUND_BY[plant.__name__]
+    assert run_seed(seed, rig).breaches == ()
+    plant(monkeypatch)
+    assert run_seed(seed, rig).breaches
