@@ -99,6 +99,11 @@ class ContainedTCPServer(TCPServer):
     async def run(self) -> None:
         await behind_the_barrier(super().run, self.stream)
 
+    async def _close(self) -> None:
+        # quart-trio cancels it half-way when a peer leaves behind its answer, and the reader then waits for ever.
+        with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
+            await super()._close()
+
 
 def contain_hypercorn() -> None:
     """Put the same containment round the connections of hypercorn's own server, in this process.

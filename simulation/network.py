@@ -24,6 +24,8 @@ FIRST_PORT = 20_000
 FIRST_CLIENT_PORT = 40_000
 FIRST_NUMBER = 1_000_000
 """Descriptor numbers begin far above those of the operating system."""
+CONNECT_AGAIN_SECONDS = 1.0
+"""A connect that finds the backlog full is tried again: after this long, then after twice as long, and so on."""
 
 
 class Network(Protocol):
@@ -64,6 +66,8 @@ class Link:
     client: VirtualSocket
     server: VirtualSocket
     opened_at: float
+    client_address: str
+    """host:port of the client's end, also when that is closed."""
 
     def half(self, side: Side) -> Half:
         """One end of it."""
@@ -170,19 +174,29 @@ class VirtualNetwork(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         await trio.sleep(weather.latency_seconds)
         if port in self.silent:
             await trio.sleep_forever()
-        listener = self._listeners.get(port)
-        refused = port in self.refused or listener is None or listener.backlog is None
-        if listener is None or refused or len(listener.backlog or ()) >= listener.backlog_size:
+        listener = await self._room_at(port)
+        if listener is None or listener.backlog is None:
             await trio.sleep(weather.latency_seconds)
             raise os_error(errno.ECONNREFUSED)
         server = self.socket(client.family)
         link = self._link(client, server, port, weather)
-        assert listener.backlog is not None
         listener.backlog.append(server)
         listener.news.unpark_all()
         if self.on_link is not None:
             self.on_link(link)
         await trio.sleep(weather.latency_seconds)
+
+    async def _room_at(self, port: int) -> VirtualSocket | None:
+        """The socket that listens, once there is room in its backlog; None: refused."""
+        again_seconds = CONNECT_AGAIN_SECONDS
+        while True:
+            listener = self._listeners.get(port)
+            if port in self.refused or listener is None or listener.backlog is None:
+                return None
+            if len(listener.backlog) < listener.backlog_size:
+                return listener
+            await trio.sleep(again_seconds)
+            again_seconds *= 2
 
     def _link(self, client: VirtualSocket, server: VirtualSocket, port: int, weather: Weather) -> Link:
         up, down = Pipe(weather, self.rng), Pipe(weather, self.rng)
@@ -191,7 +205,7 @@ class VirtualNetwork(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         name = ("127.0.0.1", next(self._client_ports))
         client.become(here, name, ("127.0.0.1", port))
         server.become(there, ("127.0.0.1", port), name)
-        link = Link(port, client, server, trio.current_time())
+        link = Link(port, client, server, trio.current_time(), f"{name[0]}:{name[1]}")
         self.links.append(link)
         return link
 

@@ -13,6 +13,8 @@ import attrs
 
 CHOPPED_BYTES = 400
 """A read or write that is cut short moves at most this much."""
+SEGMENT_BYTES = 1_460
+"""What arrives at once on a line whose speed is bounded."""
 
 
 @attrs.frozen
@@ -50,6 +52,7 @@ class Pipe:
     _room_at: deque[tuple[float, int]] = attrs.field(factory=deque, repr=False)
     _occupied: int = 0
     _last_arrival: float = -inf
+    _line_free_at: float = -inf
 
     def room(self, now: float, send_buffer: int | None = None) -> int:
         """Bytes that a send may take now."""
@@ -74,7 +77,10 @@ class Pipe:
         self.sent_bytes += count
         self._occupied += count
         self.peak_bytes = max(self.peak_bytes, self._occupied)
-        self._segments.append((self._arrival(now, count), piece))
+        size = count if self.weather.bytes_per_second == inf else SEGMENT_BYTES
+        for start in range(0, count, size):
+            segment = piece[start : start + size]
+            self._segments.append((self._arrival(now, len(segment)), segment))
         return count
 
     def finish(self, now: float) -> None:
@@ -115,9 +121,9 @@ class Pipe:
     def _arrival(self, now: float, count: int) -> float:
         weather = self.weather
         late = self.rng.uniform(0.0, weather.jitter_seconds) if weather.jitter_seconds else 0.0
-        arrival = max(now + weather.latency_seconds + late, self._last_arrival + count / weather.bytes_per_second)
-        self._last_arrival = arrival
-        return arrival
+        self._line_free_at = max(now, self._line_free_at) + count / weather.bytes_per_second
+        self._last_arrival = max(self._line_free_at + weather.latency_seconds + late, self._last_arrival)
+        return self._last_arrival
 
     def _chopped(self, count: int) -> int:
         if count > 1 and self.weather.chop and self.rng.random() < self.weather.chop:

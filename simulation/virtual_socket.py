@@ -1,7 +1,8 @@
 """TCP in memory, behind Trio's own socket type: what runs on it does not know the difference.
 
 It behaves as Linux does where a program can tell: a close with unread data sends a reset in place of a FIN, data for a
-closed socket is answered with a reset, what arrived before a reset can still be read, a send after one fails.
+closed socket is answered with a reset, what arrived before a reset can still be read, what was to arrive after it is
+lost. A reset is told once: then reads find the end, and sends a broken pipe.
 """
 
 import errno
@@ -29,12 +30,13 @@ def os_error(code: int) -> OSError:
 
 @attrs.define(eq=False)
 class Half:
-    """One end of a connection. Mutable: ``reset_at`` (when a reset from the other end arrives), ``closed``, and
-    ``news``, which wakes whoever waits on this end for anything."""
+    """One end of a connection. Mutable: ``reset_at`` (when a reset from the other end arrives), ``reset_told``,
+    ``closed``, and ``news``, which wakes whoever waits on this end for anything."""
 
     inbound: Pipe
     outbound: Pipe
     reset_at: float = inf
+    reset_told: bool = False
     closed: bool = False
     news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
     peer: "Half" = attrs.field(init=False, repr=False)
@@ -43,14 +45,13 @@ class Half:
         """Bytes taken; 0: no room."""
         now = trio.current_time()
         if now >= self.reset_at:
-            raise os_error(errno.ECONNRESET)
+            raise os_error(errno.ECONNRESET if self._reset_is_news() else errno.EPIPE)
         if self.outbound.ends_at < inf:
             raise os_error(errno.EPIPE)
-        if self.peer.closed:
+        count = self.outbound.send(data, now, send_buffer)
+        if count and self.peer.closed:
             # Its network answers with a reset, a round trip from now.
             self._reset_from_peer(max(now + self.outbound.weather.latency_seconds, self.outbound.held_until))
-            return len(data)
-        count = self.outbound.send(data, now, send_buffer)
         if count:
             self.peer.news.unpark_all()
         return count
@@ -58,17 +59,25 @@ class Half:
     def receive(self, most: int) -> bytes | None:
         """Bytes that have arrived, empty at the end; None: nothing yet."""
         now = trio.current_time()
-        data = self.inbound.receive(most, now)
-        if data is not None:
-            if data:
-                self.peer.news.unpark_all()
-            return data
-        if now >= self.reset_at:
-            raise os_error(errno.ECONNRESET)
-        return None
+        data = self.inbound.receive(most, min(now, self.reset_at))
+        if data:
+            self.peer.news.unpark_all()
+        if data is None and now >= self.reset_at:
+            if self._reset_is_news():
+                raise os_error(errno.ECONNRESET)
+            return b""
+        return data
+
+    def _reset_is_news(self) -> bool:
+        """Whether the owner of this end has heard of nothing yet, neither its reset nor an end before; now he has."""
+        told = self.reset_told or max(self.inbound.ends_at, self.inbound.held_until) <= self.reset_at
+        self.reset_told = True
+        return not told
 
     def shut_down(self) -> None:
         """No more will be sent."""
+        if self.is_reset():
+            raise os_error(errno.ENOTCONN)
         self.outbound.finish(trio.current_time())
         self.peer.news.unpark_all()
 
@@ -90,6 +99,10 @@ class Half:
 
     def _reset_from_peer(self, reached_at: float) -> None:
         self.be_reset_at(max(reached_at + self.inbound.weather.latency_seconds, self.inbound.held_until))
+
+    def is_reset(self) -> bool:
+        """A reset has arrived."""
+        return trio.current_time() >= self.reset_at
 
     def be_reset_at(self, when: float) -> None:
         self.reset_at = min(self.reset_at, when)
@@ -146,10 +159,12 @@ class VirtualSocket(SocketType):
         return -1 if self.closed else self._number
 
     def getsockname(self) -> Address:
+        self._alive()
         return self._name
 
     def getpeername(self) -> Address:
-        if self._peer_name is None:
+        self._alive()
+        if self._peer_name is None or (self.half is not None and self.half.is_reset()):
             raise os_error(errno.ENOTCONN)
         return self._peer_name
 
@@ -168,6 +183,7 @@ class VirtualSocket(SocketType):
 
     async def bind(self, address: Any) -> None:
         await trio.lowlevel.checkpoint()
+        self._alive()
         self._name = (address[0], self._ports.listen(address[1], self))
 
     def listen(self, backlog: int = 128) -> None:
@@ -180,7 +196,8 @@ class VirtualSocket(SocketType):
             assert self.backlog is not None, "accept() on a socket that does not listen"
             if self.backlog:
                 accepted = self.backlog.popleft()
-                return accepted, accepted.getpeername()
+                assert accepted._peer_name is not None, "only connected sockets wait in a backlog"
+                return accepted, accepted._peer_name
             await self.news.park()
 
     async def connect(self, address: Any) -> None:
@@ -206,7 +223,7 @@ class VirtualSocket(SocketType):
         while True:
             half = self._connected()
             count = half.send(bytes(data), self._send_buffer)
-            if count:
+            if count or not data:
                 return count
             await self._wait(half, min(half.outbound.room_at(), half.reset_at))
 
@@ -235,16 +252,19 @@ class VirtualSocket(SocketType):
             half.shut_down()
 
     def close(self) -> None:
+        linger = self._options.get((stdlib.SOL_SOCKET, stdlib.SO_LINGER))
+        self._close(reset=isinstance(linger, bytes) and struct.unpack("ii", linger) == (1, 0))
+
+    def _close(self, *, reset: bool) -> None:
         if self.closed:
             return
         self.closed = True
         self._ports.closing(self)
         for waiting in self.backlog or ():
-            waiting.close()
+            waiting._close(reset=True)
         self.news.unpark_all()
         if self.half is not None:
-            linger = self._options.get((stdlib.SOL_SOCKET, stdlib.SO_LINGER))
-            self.half.close(reset=isinstance(linger, bytes) and struct.unpack("ii", linger) == (1, 0))
+            self.half.close(reset=reset)
 
     def detach(self) -> int:
         raise NotImplementedError("a virtual socket has no descriptor to give away")

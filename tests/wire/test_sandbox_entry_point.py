@@ -144,6 +144,8 @@ async def test_running_call_is_told_when_the_sandbox_is_stopped_twice(url: str, 
             process.send_signal(signal.SIGTERM)
             await trio.sleep(0.5)
             assert process.poll() is None  # it drains: the call goes on
+            async with httpx.AsyncClient(trust_env=False) as client:  # and tools are answered, who may ask and who not
+                assert (await client.post("http://127.0.0.1:8009/tool")).status_code == 401
             assert not ended
             process.send_signal(signal.SIGTERM)
             await stopped(process, log)
