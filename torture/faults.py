@@ -49,6 +49,8 @@ def _on_vapi(act: Callable[[Link, Fault], None]) -> Act:
         await trio.lowlevel.checkpoint()
         links = world.network.links_to(world.cloud.transport_port)
         if links and not links[-1].client.closed:
+            if len(world.calls) == len(links) == 1:
+                world.struck.append(Struck(trio.current_time(), fault.kind, 0))
             act(links[-1], fault)
 
     return happen

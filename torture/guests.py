@@ -51,6 +51,10 @@ VOICE: Final[dict[GuestKind, Sequence[bytes]]] = {
 WEBHOOK: Final[dict[GuestKind, Sequence[bytes]]] = {
     "sends bytes behind its upgrade": (_upgrade("/tool") + b"!",),
     "posts without a secret": (_post("/tool", b"{}"),),
+    "sends the rest behind its answer": (
+        b"POST /tool HTTP/1.1\r\nHost: tools\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"0\r\n\r\nX",
+    ),
     "posts garbage": (_post("/p/torture/tool", b"\xff\x00{", "X-Voice-Secret: 00.00\r\n"),),
 }
 

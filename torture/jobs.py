@@ -1,11 +1,14 @@
 """Many seeds on several processes: progress while they run, and a verdict that names what to do next."""
 
+import atexit
 import multiprocessing
 import signal
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import cache
 from types import FrameType
 
 import attrs
@@ -19,7 +22,7 @@ from torture.world import Rig
 
 SEED_WALL_SECONDS = 120
 """Of real time, for one seed: a deadlock in virtual time is a silent loop."""
-BATCH_SEEDS = 20
+BATCH_SEEDS = 10
 SHOWN_BREACHES = 4
 PLAIN_PROGRESS_SEEDS = 500
 """A line that often where there is no terminal to draw a bar in."""
@@ -45,10 +48,16 @@ class Tally:
             self.failed.append(outcome)
 
 
+@cache
+def _rig_of_this_process() -> Rig:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(open_rig())
+
+
 def run_batch(seeds: Sequence[int]) -> list[Outcome]:
     """In a worker process: each seed in turn."""
-    with open_rig() as rig:
-        return [run_guarded(seed, rig) for seed in seeds]
+    return [run_guarded(seed, _rig_of_this_process()) for seed in seeds]
 
 
 def run_guarded(seed: int, rig: Rig) -> Outcome:

@@ -42,7 +42,7 @@ _FAULTS: Sequence[tuple[FaultKind, int]] = (
 GuestKind = Literal[
     "says nothing", "speaks HTTP", "sends garbage", "sends bytes behind its upgrade", "leaves in the handshake",
     "sends text in binary mode", "sends half a sample", "sends a huge frame", "sends a reserved bit",
-    "posts without a secret", "posts garbage",
+    "posts without a secret", "posts garbage", "sends the rest behind its answer",
 ]  # fmt: skip
 GUESTS: Sequence[GuestKind] = GuestKind.__args__  # type: ignore[attr-defined]
 

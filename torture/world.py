@@ -73,7 +73,7 @@ class HeldCall:
 
 @attrs.frozen
 class Struck:
-    """A fault of a caller's connection that did befall one."""
+    """A fault of a call's connection that did befall one, where it is known which."""
 
     at: float
     kind: FaultKind
