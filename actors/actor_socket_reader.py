@@ -1,5 +1,7 @@
 """ActorSocketReader owns the receiving half of the caller's socket."""
 
+from contextlib import suppress
+
 import attrs
 import trio
 
@@ -16,7 +18,7 @@ class ActorSocketReader:
     Backpressure: a full channel stops the reads, and TCP then stops the caller.
     Ends: with the caller's socket; its result is the call's ending. A violation raises CallerError.
     Restart: never; the end of its input is the end of the call.
-    Cancelled: the message in hand is lost.
+    Cancelled: the message in hand is lost, and counted.
     """
 
     leg: Leg
@@ -43,7 +45,6 @@ class ActorSocketReader:
             return
         self.record.counts["caller_frames"] += 1
         self.record.counts["caller_bytes"] += len(pcm)
-        try:
+        # Nobody takes it any more: the call is ending, and the caller must not be held up.
+        with suppress(trio.BrokenResourceError), self.record.in_hand(pcm, "uplink_bytes_discarded"):
             await self.caller_audio.send(pcm)
-        except trio.BrokenResourceError:
-            self.record.counts["caller_bytes_discarded"] += len(pcm)

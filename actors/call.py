@@ -5,7 +5,8 @@
     webhook ──tool_posts──▶ ToolDispatcher ─▶ tools ─▶ PostgreSQL
 
 The caller is listened to from the first moment, so that a hang-up cancels the set-up too. The call ends
-when the reader ends (the caller is gone) or the padder ends (Vapi is done, and all it said is written).
+when the reader ends (the caller is gone) or the padder ends (Vapi is done, and all it said is written; what is
+not written PLAYOUT_SECONDS later is dropped).
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,9 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                 )
                 await call.start("VapiSocketWriter", lambda: VapiSocketWriter(caller_audio, vapi, record))
                 await call.start("ControlMessageWatcher", lambda: ControlMessageWatcher(vapi, to_caller, record))
-                await call.wait()
+                await agent_audio.wait_ended()
+                await trio.sleep(limits.PLAYOUT_SECONDS)  # as a rule cancelled by the padder's end: all is written
+                record.counts["playouts_cut"] += 1
     except CallError as exc:
         failure = exc
     except StartFailed as exc:
@@ -73,6 +76,9 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
     finally:
         record.phase = "over"
         _refuse_tools(record.tool_posts, tool_posts)
+        # Closed by the writer and the padder, if they ever began.
+        record.counts["uplink_bytes_discarded"] += caller_audio.close()
+        record.counts["downlink_bytes_discarded"] += agent_audio.close()
         record.peaks["caller_audio_seconds"] = to_vapi.statistics().peak_seconds
         record.peaks["agent_audio_seconds"] = to_caller.statistics().peak_seconds
     return _ending(exits, failure)

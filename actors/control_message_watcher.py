@@ -3,6 +3,7 @@
 import attrs
 import trio
 
+from runtime import limits
 from runtime.channels import AssistantStarted, AssistantStopped, AudioSendChannel, CallerInterrupted
 from runtime.leg import Audio, Closed, Leg, Text
 from runtime.record import CallRecord, Ending
@@ -27,7 +28,7 @@ class ControlMessageWatcher:
     Ends: with Vapi's socket, or with `status-update ended`, whichever comes first; its result is the
     call's ending. What is queued is still played out: the end of `agent_audio` is the end of the call.
     Restart: never; the odd byte and the place in the stream would be lost.
-    Cancelled: the message in hand is lost.
+    Cancelled: the message in hand is lost; audio is counted.
     """
 
     leg: Leg
@@ -53,6 +54,7 @@ class ControlMessageWatcher:
         except trio.BrokenResourceError:
             return None  # the padder has ended, and has told why
         finally:
+            self.record.counts["downlink_bytes_discarded"] += len(self._odd_byte)
             self.agent_audio.close()
 
     async def _on_audio(self, pcm: bytes) -> None:
@@ -64,7 +66,8 @@ class ControlMessageWatcher:
             self._odd_byte, pcm = pcm[whole:], pcm[:whole]
             self.record.counts["agent_frames_realigned"] += 1
         if pcm:
-            await self.agent_audio.send(pcm)
+            with self.record.in_hand(pcm, "downlink_bytes_discarded"):
+                await self.agent_audio.send(pcm)
 
     async def _on_message(self, message: VapiMessage) -> None:
         match message:
@@ -77,10 +80,12 @@ class ControlMessageWatcher:
             case SpeechUpdate(role="user", status=status, turn=turn):
                 self.record.event("caller", f"turn-{status}", turn=turn, heard_by="vapi")
             case UserInterrupted():
-                dropped = self.agent_audio.drop_audio()
+                dropped_bytes = self.agent_audio.drop_audio()
                 self.record.counts["interruptions"] += 1
-                self.record.event("caller", "interrupted", dropped_seconds=round(dropped, 3))
-                await self.agent_audio.send(CallerInterrupted(dropped))
+                self.record.counts["interrupted_bytes"] += dropped_bytes
+                dropped_seconds = dropped_bytes / limits.AUDIO_BYTES_PER_SECOND
+                self.record.event("caller", "interrupted", dropped_seconds=round(dropped_seconds, 3))
+                await self.agent_audio.send(CallerInterrupted(dropped_seconds))
             case Transcript(role=role, transcript=text, transcript_type="final"):
                 self.record.event("caller" if role == "user" else "agent", "transcript", text=text)
             case StatusUpdate(status=status):

@@ -19,10 +19,10 @@ class SilencePadder:
 
     `burst`: chunks go out as Vapi sent them, and the tail at once. `paced`: 20 ms frames in real time,
     the tail too. Speech that arrives cuts the rest of a tail: the queue always goes first.
-    Ends: with `agent_audio`, once all of it is written. A caller who reads nothing for
+    Ends: with `agent_audio`, once all of it is written; a tail is cut then. A caller who reads nothing for
     DOWNLINK_STALL_SECONDS raises CallerStalled.
     Restart: never; half a frame may be on the wire.
-    Cancelled: what is queued is lost, the tail stays unpaid.
+    Cancelled: what is in hand and queued is lost, and counted; the tail stays unpaid.
     """
 
     agent_audio: AudioReceiveChannel
@@ -52,22 +52,25 @@ class SilencePadder:
         except trio.EndOfChannel:
             return
         finally:
-            self.agent_audio.close()
+            self.record.counts["downlink_bytes_discarded"] += self.agent_audio.close()
+            self._report_tail(cut=True)
 
     async def _speak(self, pcm: bytes) -> None:
-        await self._send(pcm)
+        with self.record.in_hand(pcm, "downlink_bytes_discarded"):
+            await self._send(pcm)
+        self.record.counts["downlink_frames"] += 1
+        self.record.counts["downlink_bytes"] += len(pcm)
         audible = self.tail.on_sent(pcm, trio.current_time())
         if audible or not self.tail.owed:
             self._report_tail(cut=audible)
-        self.record.counts["downlink_frames"] += 1
-        self.record.counts["downlink_bytes"] += len(pcm)
 
     async def _pay(self) -> None:
-        """The rest of the tail, until it is paid or the queue has something to say."""
-        while self.tail.owed and self.agent_audio.empty():
+        """The rest of the tail, until it is paid, or the queue has something to say or has ended."""
+        while self.tail.owed and not self.agent_audio.ready():
             frame = self.tail.next_frame()
             await self._send(frame)
             self._inserted_bytes += len(frame)
+            self.record.counts["tail_bytes"] += len(frame)
             self.tail.on_paid(frame)
         if not self.tail.owed:
             self._report_tail(cut=False)
@@ -77,7 +80,6 @@ class SilencePadder:
             return
         self.record.counts["tails_cut" if cut else "tails"] += 1
         self.record.counts["tails_overdue"] += self.tail.overdue
-        self.record.counts["tail_bytes"] += self._inserted_bytes
         seconds = self._inserted_bytes / limits.AUDIO_BYTES_PER_SECOND
         self.record.event("runtime", "tail", seconds=round(seconds, 3), overdue=self.tail.overdue, cut=cut)
         self._inserted_bytes = 0

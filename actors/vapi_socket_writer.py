@@ -1,5 +1,7 @@
 """VapiSocketWriter owns the sending half of Vapi's socket."""
 
+from contextlib import suppress
+
 import attrs
 import trio
 
@@ -21,7 +23,7 @@ class VapiSocketWriter:
     breaks it. So the zero frames begin UPLINK_SILENT_SECONDS after the last frame, one per 20 ms.
     Ends: with `caller_audio`. A Vapi that takes nothing for UPLINK_STALL_SECONDS raises VapiLost.
     Restart: never; half a frame may be on the wire.
-    Cancelled: the frame in hand is lost, and the leg may be torn.
+    Cancelled: the frame in hand and what is queued are lost, and counted; the leg may be torn.
     """
 
     caller_audio: AudioReceiveChannel
@@ -36,24 +38,29 @@ class VapiSocketWriter:
                 pcm = await self.caller_audio.receive_by(silent_frame_at)
                 if isinstance(pcm, bytes):
                     silent_frame_at = trio.current_time() + limits.UPLINK_SILENT_SECONDS
-                    await self._send(pcm)
+                    await self._forward(pcm)
                 else:
                     silent_frame_at = max(silent_frame_at, trio.current_time()) + limits.FRAME_SECONDS
-                    self.record.counts["uplink_silent_frames"] += 1
-                    await self._send(_SILENT_FRAME)
+                    await self._fill_in()
         except trio.EndOfChannel:
             return
         finally:
-            self.caller_audio.close()
+            self.record.counts["uplink_bytes_discarded"] += self.caller_audio.close()
+
+    async def _forward(self, pcm: bytes) -> None:
+        # How Vapi's socket ended is told by the watcher; until then the caller is not held up.
+        with suppress(LegClosed), self.record.in_hand(pcm, "uplink_bytes_discarded"):
+            await self._send(pcm)
+            self.record.counts["uplink_frames"] += 1
+            self.record.counts["uplink_bytes"] += len(pcm)
+
+    async def _fill_in(self) -> None:
+        with suppress(LegClosed):
+            await self._send(_SILENT_FRAME)
+            self.record.counts["uplink_silent_frames"] += 1
 
     async def _send(self, pcm: bytes) -> None:
         try:
             await self.leg.send_audio(pcm)
         except LegStalled:
             raise VapiLost(f"Vapi took no audio for {limits.UPLINK_STALL_SECONDS:g} s") from None
-        except LegClosed:
-            # How Vapi's socket ended is told by the watcher; until then the caller is not held up.
-            self.record.counts["uplink_bytes_discarded"] += len(pcm)
-            return
-        self.record.counts["uplink_frames"] += 1
-        self.record.counts["uplink_bytes"] += len(pcm)

@@ -169,10 +169,15 @@ class _Launch:
                     break
         if self._pipe is not None:
             os.close(self._pipe)
-        with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS):
-            if self._watchdog is not None:
+        if self._watchdog is not None:
+            with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS) as too_slow:
                 await self._watchdog.wait()
-            # Its work already, unless we were cancelled before it started, or somebody killed it.
+            if too_slow.cancelled_caught:
+                with trio.move_on_after(1):
+                    self._watchdog.kill()
+                    await self._watchdog.wait()
+        with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS):
+            # The watchdog's work already, unless we were cancelled before it started, or somebody killed it.
             await trio.to_thread.run_sync(lambda: shutil.rmtree(self._private, ignore_errors=True))
         if self._lock is not None:
             os.close(self._lock)

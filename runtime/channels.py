@@ -13,6 +13,7 @@ could not tell whether speech ended before or behind a chunk. A fact weighs as m
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 import attrs
 import trio
@@ -45,6 +46,10 @@ def _weight(item: Item) -> int:
     return len(item) if isinstance(item, bytes) else limits.FRAME_BYTES
 
 
+def _audio_bytes(items: Iterable[Item]) -> int:
+    return sum(len(item) for item in items if isinstance(item, bytes))
+
+
 @attrs.define
 class _State:
     """Mutable, all of it: the queue and its weight in bytes, the peak, who has closed."""
@@ -67,6 +72,14 @@ class _State:
         self.queued_bytes += _weight(item)
         self.peak_bytes = max(self.peak_bytes, self.queued_bytes)
         self.notify()
+
+    def keep(self, items: Iterable[Item]) -> int:
+        """Throw away all but these; returns the bytes of audio thrown away."""
+        before_bytes = _audio_bytes(self.items)
+        self.items = deque(items)
+        self.queued_bytes = sum(map(_weight, self.items))
+        self.notify()
+        return before_bytes - _audio_bytes(self.items)
 
     def take(self, most_bytes: int | None) -> Item:
         item = self.items.popleft()
@@ -115,15 +128,9 @@ class AudioSendChannel:
             raise trio.BrokenResourceError("the receiver of this audio channel is gone")
         return not state.items or state.queued_bytes + size_bytes <= state.bound_bytes
 
-    def drop_audio(self) -> float:
-        """Throw away the audio that waits to be received, not the facts; returns its seconds."""
-        state = self._state
-        facts = [item for item in state.items if not isinstance(item, bytes)]
-        before_bytes = state.queued_bytes
-        state.items = deque(facts)
-        state.queued_bytes = sum(map(_weight, facts))
-        state.notify()
-        return (before_bytes - state.queued_bytes) / limits.AUDIO_BYTES_PER_SECOND
+    def drop_audio(self) -> int:
+        """Throw away the audio that waits to be received, not the facts; returns its bytes."""
+        return self._state.keep(item for item in self._state.items if not isinstance(item, bytes))
 
     def close(self) -> None:
         self._state.send_closed = True
@@ -154,22 +161,27 @@ class AudioReceiveChannel:
     async def receive_by(self, deadline: float, most_bytes: int | None = None) -> Item | None:
         """As `receive`, but None once `deadline` (Trio's clock) has passed, nothing is queued and nobody has closed."""
         with trio.move_on_at(deadline):
-            while not self._ready():
+            while not self.ready():
                 await self._state.changed.wait()
-        return await self.receive(most_bytes) if self._ready() else None
+        return await self.receive(most_bytes) if self.ready() else None
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """`receive` would not wait: something is queued, or somebody has closed."""
         return bool(self._state.items) or self._state.send_closed or self._state.receive_closed
 
     def empty(self) -> bool:
         return not self._state.items
 
-    def close(self) -> None:
-        state = self._state
-        state.receive_closed = True
-        state.items.clear()
-        state.queued_bytes = 0
-        state.notify()
+    async def wait_ended(self) -> None:
+        """Until the sender has closed. What is queued then can still be received."""
+        await trio.lowlevel.checkpoint()
+        while not self._state.send_closed:
+            await self._state.changed.wait()
+
+    def close(self) -> int:
+        """Take no more; returns the bytes of audio that were queued, and are lost. Idempotent."""
+        self._state.receive_closed = True
+        return self._state.keep(())
 
     def statistics(self) -> AudioStatistics:
         return _statistics(self._state)

@@ -239,11 +239,11 @@ class SignalWatch:
             await trio.sleep_forever()
         first = True
         async for signum in self.signals:
-            _log.info("draining" if first else "ending_calls_now", signal=signal.Signals(signum).name)
             if first:
                 self.drain()
             else:
                 self.hurry()
+            _log.info("draining" if first else "ending_calls_now", signal=signal.Signals(signum).name)
             first = False
 
 

@@ -4,12 +4,30 @@ Tracebacks are plain: a richer one would print local variables, and with them ke
 """
 
 import logging
+import os
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
 from runtime.record import Event, EventSink
+
+STDERR: Final = 2
+
+
+class LossyStderr:
+    """Standard error, of which a call must not depend: when its reader has gone, lines are lost, and nothing else.
+
+    Unbuffered: what cannot be written must not wait for the end of the process and fail there.
+    """
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            os.write(STDERR, text.encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing is kept."""
 
 
 def configure_logging(level: str) -> None:
@@ -24,7 +42,7 @@ def configure_logging(level: str) -> None:
             terminal if human else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, LossyStderr())),
     )
 
 

@@ -54,7 +54,17 @@ class Ending:
 @attrs.define(eq=False)
 class CallRecord:
     """Mutable: phase, vapi_call_id, ending, counts, tool_posts. Written by the call's own actors and by
-    VapiCalls (vapi_call_id); read by the webhook and the doors."""
+    VapiCalls (vapi_call_id); read by the webhook and the doors.
+
+    No byte of audio goes uncounted. Once the call is over,
+
+        caller_bytes = setup_bytes_discarded + uplink_bytes + uplink_bytes_discarded
+        agent_bytes = downlink_bytes + interrupted_bytes + downlink_bytes_discarded
+
+    Received on the left. `uplink_bytes` and `downlink_bytes` were sent whole; what was cut in the middle of a
+    send, queued at the end, or of no use any more, was discarded. What we insert is counted apart, when sent
+    whole: `uplink_silent_frames`, `tail_bytes`.
+    """
 
     id: str
     _sink: EventSink
@@ -79,6 +89,17 @@ class CallRecord:
     def known_at_vapi_as(self, vapi_call_id: str) -> None:
         self.vapi_call_id = vapi_call_id
         self.vapi_call_known.set()
+
+    @contextmanager
+    def in_hand(self, pcm: bytes, discarded: str) -> Iterator[None]:
+        """The body passes `pcm` on. If it does not come to its end, `pcm` is lost, and counted as `discarded`."""
+        passed_on = False
+        try:
+            yield
+            passed_on = True
+        finally:
+            if not passed_on:
+                self.counts[discarded] += len(pcm)
 
     @property
     def age_seconds(self) -> float:

@@ -71,10 +71,10 @@ class VoiceDoor:
         async with trio.open_nursery() as nursery:
             upgrade = await receive_upgrade(nursery, stream)
             if upgrade is not None:
-                await self._answer(upgrade, nursery)
+                await self._answer(upgrade, nursery, _address(stream))
             nursery.cancel_scope.cancel()
 
-    async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery) -> None:
+    async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery, address: str) -> None:
         target = urlsplit(upgrade.path)
         protocol = parse_qs(target.query).get("protocol", [self.house.settings.voice_protocol])[-1]
         if target.path != "/voice":
@@ -88,11 +88,11 @@ class VoiceDoor:
             self.house.counts["calls_refused"] += 1
             await leg.aclose(TOO_MANY_CALLS.code, TOO_MANY_CALLS.reason)
             return
-        await self._call(leg, nursery)
+        await self._call(leg, nursery, address, protocol)
 
-    async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery) -> None:
+    async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery, address: str, protocol: str) -> None:
         record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
-        record.event("caller", "connected")
+        record.event("caller", "connected", address=address, protocol=protocol)
         ending = SHUTTING_DOWN  # what stands when this task is cancelled from outside
         scope = trio.CancelScope()
         self._running.add(scope)
@@ -107,10 +107,19 @@ class VoiceDoor:
             self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
             with trio.move_on_after(limits.CLOSE_SECONDS * 3, shield=True):
                 await leg.aclose(ending.code, ending.reason)
-            _summarise(record, ending)
             self._running.discard(scope)
             self._idle.set()
             self._idle = trio.Event()
+            _summarise(record, ending)
+
+
+def _address(stream: trio.SocketStream) -> str:
+    """host:port of the caller's end."""
+    try:
+        host, port, *_ = stream.socket.getpeername()
+    except OSError:
+        return "gone already"
+    return f"{host}:{port}"
 
 
 def _summarise(record: CallRecord, ending: Ending) -> None:

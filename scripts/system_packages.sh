@@ -7,6 +7,7 @@ want() { # want PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 want psql postgresql-client
+want ip iproute2
 
 if [ -z "$missing" ]; then
     echo "system-packages: nothing is missing"

@@ -1,4 +1,4 @@
-"""Every async test of actors/ and runtime/ runs in virtual time, under a limit on real time."""
+"""Every async test of the folders in VIRTUAL runs in virtual time, under a limit on real time."""
 
 import inspect
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from tests.virtual_time import run_in_virtual_time
 
 pytest_plugins = ["tests.postgres"]
-VIRTUAL = (Path(__file__).parent / "actors", Path(__file__).parent / "runtime")
+VIRTUAL = tuple(Path(__file__).parent / name for name in ("actors", "runtime", "endings", "traps", "whole"))
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")

@@ -280,3 +280,11 @@ def new_record(trace: list[Event] | None = None) -> CallRecord:
     record.known_at_vapi_as("vapi-call-1")
     record.phase = "live"
     return record
+
+
+def assert_every_byte_is_counted(record: CallRecord) -> None:
+    """The two equations of a record (runtime/record.py), once its call is over."""
+    counts = record.counts
+    uplink = counts["setup_bytes_discarded"] + counts["uplink_bytes"] + counts["uplink_bytes_discarded"]
+    downlink = counts["downlink_bytes"] + counts["interrupted_bytes"] + counts["downlink_bytes_discarded"]
+    assert (counts["caller_bytes"], counts["agent_bytes"]) == (uplink, downlink), dict(counts)

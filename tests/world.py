@@ -1,5 +1,6 @@
 """A whole world on real sockets: cloud, engine, doors and a database, in the test's own process."""
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -81,16 +82,22 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    database: Database | None = None, before: Callable[[VapiCloud], Awaitable[None]] | None = None, **environ: str
+    database: Database | None = None,
+    before: Callable[[VapiCloud], Awaitable[None]] | None = None,
+    tls: ssl.SSLContext | None = None,
+    signals: AsyncIterator[int] | None = None,
+    **environ: str,
 ) -> AsyncIterator[World]:
-    """Open everything; `environ` adds to or replaces the settings of the doors."""
+    """Open everything; `environ` adds to or replaces the settings of the doors; `tls` is the cloud's.
+
+    The first of `signals` cancels the body, and the doors drain."""
     scenario = load_scenario(SCENARIO)
     events: list[Event] = []
     async with AsyncExitStack() as stack:
         database = database or await stack.enter_async_context(open_memory_database())
         engine = await stack.enter_async_context(open_engine())
         cloud = await stack.enter_async_context(
-            open_vapi_cloud(agent=scenario.agent, caller_lines=scenario.caller_lines, speech=VOICE)
+            open_vapi_cloud(agent=scenario.agent, caller_lines=scenario.caller_lines, speech=VOICE, tls=tls)
         )
         settings = read_settings(
             {
@@ -105,5 +112,8 @@ async def open_world(
                 **environ,
             }
         )
-        doors = await stack.enter_async_context(open_doors(settings, database, events.append))
+        doors = await stack.enter_async_context(open_doors(settings, database, events.append, signals))
+        finished = signals is not None  # they end the body on purpose
         yield World(cloud, engine, doors, database, events, scenario)
+        finished = True
+    assert finished, "a door fell, and cut the test's body short"

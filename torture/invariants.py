@@ -13,7 +13,7 @@ from torture.world import World
 Rule = Callable[[World], Iterator[str]]
 VANISHED_SECONDS: Final = 10.0
 PROMPT_SECONDS: Final = 0.1
-EPSILON: Final = 1e-6
+UNSEEN_AT_VAPI: Final = ("vapi vanishes", "vapi reads nothing", "vapi resets")
 EXCUSED: Final = {"possibly_billed": ("rest", "sockets")}
 """What may be logged as an error, and which parts of the world must have failed for it."""
 
@@ -74,9 +74,9 @@ def calls_end_in_time(world: World) -> Iterator[str]:
                 yield f"{call.id}: the caller was gone at {gone_at:.2f} s, the call at {call.over:.2f} s"
         for struck in world.struck:
             # What Vapi has said is still played out; it runs ahead of real time by very little.
-            if struck.call == call.number and struck.kind in ("vapi vanishes", "vapi reads nothing", "vapi resets"):
-                if call.over > max(struck.at, call.began) + VANISHED_SECONDS + 3.0:
-                    yield f"{call.id}: {struck.kind} at {struck.at:.2f} s, the call was gone at {call.over:.2f} s"
+            its_own = struck.call == call.number and struck.kind in UNSEEN_AT_VAPI
+            if its_own and call.over > max(struck.at, call.began) + VANISHED_SECONDS + 3.0:
+                yield f"{call.id}: {struck.kind} at {struck.at:.2f} s, the call was gone at {call.over:.2f} s"
 
 
 def _caller_gone(world: World, call: Witness) -> tuple[float | None, bool]:

@@ -1,6 +1,7 @@
 """Many seeds on several processes: progress while they run, and a verdict that names what to do next."""
 
 import atexit
+import gc
 import multiprocessing
 import signal
 import time
@@ -52,7 +53,10 @@ class Tally:
 def _rig_of_this_process() -> Rig:
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(open_rig())
+    rig = stack.enter_context(open_rig())
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collection after each run need not look at it
+    return rig
 
 
 def run_batch(seeds: Sequence[int]) -> list[Outcome]:

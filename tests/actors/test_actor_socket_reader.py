@@ -78,7 +78,7 @@ async def test_reader_goes_on_and_counts_when_nobody_takes_the_audio_any_more() 
     caller_audio.close()
     leg.arrives(FRAME, FRAME, Closed(1000))
     assert (await run(reader)).reason == "call_ended"
-    assert record.counts["caller_bytes_discarded"] == 2 * len(FRAME)
+    assert record.counts["uplink_bytes_discarded"] == record.counts["caller_bytes"] == 2 * len(FRAME)
 
 
 async def test_hang_up_ends_the_reader_when_it_was_waiting_for_room(nursery: trio.Nursery) -> None:
@@ -99,11 +99,12 @@ async def test_hang_up_ends_the_reader_when_it_was_waiting_for_room(nursery: tri
 
 
 async def test_reader_loses_only_the_message_in_hand_when_cancelled_in_its_middle() -> None:
-    reader, leg, caller_audio, _ = reading(0.02)
+    reader, leg, caller_audio, record = reading(0.02)
     leg.arrives(FRAME, b"ab", b"cd")
     with trio.move_on_after(1):
         await run(reader)
     assert leg.waiting == 1
+    assert (record.counts["caller_bytes"], record.counts["uplink_bytes_discarded"]) == (len(FRAME) + 2, 2)
     assert await caller_audio.receive() == FRAME
     with pytest.raises(trio.EndOfChannel):
         await caller_audio.receive()

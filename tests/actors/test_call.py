@@ -21,7 +21,7 @@ from runtime.leg import Closed
 from runtime.record import CallRecord, Ending
 from runtime.settings import read_settings
 from runtime.tool_posts import PendingPost, ToolCall
-from tests.fakes import FakeHttp, FakeLeg, speech
+from tests.fakes import FakeHttp, FakeLeg, assert_every_byte_is_counted, speech
 from tools.registry import bank_tools
 
 FRAME = speech(0.02)
@@ -91,6 +91,7 @@ async def call_under_way(**calls: Any) -> AsyncIterator[World]:
     assert record.phase == "over"
     assert len(house.calls) == 0
     assert fake.left_at is not None
+    assert_every_byte_is_counted(record)
 
 
 async def test_call_carries_audio_both_ways_and_ends_when_the_caller_hangs_up() -> None:
@@ -115,6 +116,17 @@ async def test_call_plays_out_what_vapi_has_said_when_vapi_ends_it() -> None:
     assert world.caller.audio == speech(1)
     assert (world.endings[0].by, world.endings[0].reason, world.endings[0].code) == ("vapi", "call_ended", 1000)
     assert world.record.vapi_said_goodbye
+
+
+async def test_call_is_over_in_time_when_the_caller_reads_too_slowly_what_vapi_has_said() -> None:
+    async with call_under_way() as world:
+        world.caller.send_seconds = 3.0
+        world.speaks(*[speech(1)] * 9, ENDED)
+    assert trio.current_time() == limits.PLAYOUT_SECONDS
+    assert world.caller.audio == speech(3)
+    assert (world.endings[0].by, world.endings[0].reason) == ("vapi", "call_ended")
+    assert world.record.counts["downlink_bytes_discarded"] == len(speech(6))
+    assert world.record.counts["playouts_cut"] == 1
 
 
 async def test_caller_is_told_vapi_lost_when_vapis_socket_breaks() -> None:
@@ -157,6 +169,14 @@ async def test_caller_is_told_that_vapi_is_down_when_the_set_up_takes_too_long()
         pass
     assert world.endings[0].reason == "callee_no_answer: vapi_down"
     assert trio.current_time() == limits.SETUP_SECONDS
+
+
+async def test_audio_that_waited_for_the_writer_is_counted_when_the_set_up_fails() -> None:
+    async with call_under_way(setup_seconds=1, refuses=NoAnswer("vapi_down", "Vapi is down")) as world:
+        world.caller.arrives(FRAME)
+        await trio.sleep(1)
+        world.caller.arrives(*[FRAME] * 50)
+    assert world.record.counts["caller_bytes"] >= len(FRAME)
 
 
 async def test_hang_up_cancels_the_set_up_at_once() -> None:

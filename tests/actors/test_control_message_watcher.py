@@ -66,7 +66,7 @@ async def test_watcher_puts_audio_and_facts_in_the_order_they_came() -> None:
 @hypothesis.given(st.lists(st.binary(max_size=9) | st.sampled_from(["hang", "interrupted"]), max_size=20))
 def test_samples_stay_whole_when_chunks_are_of_any_size_and_an_interruption_comes_between(chunks: list[Any]) -> None:
     async def main() -> None:
-        watcher, leg, agent_audio, _ = watching()
+        watcher, leg, agent_audio, record = watching()
         for chunk in chunks:
             leg.arrives(
                 {"hang": '{"type":"hang"}', "interrupted": INTERRUPTED}[chunk] if isinstance(chunk, str) else chunk
@@ -78,6 +78,9 @@ def test_samples_stay_whole_when_chunks_are_of_any_size_and_an_interruption_come
         heard = b"".join(item for item in await rest(agent_audio) if isinstance(item, bytes))
         assert len(heard) % 2 == 0
         assert spoken[: len(spoken) - len(spoken) % 2].endswith(heard)
+        counts = record.counts
+        assert counts["agent_bytes"] == len(spoken)
+        assert len(spoken) == len(heard) + counts["interrupted_bytes"] + counts["downlink_bytes_discarded"]
         if "interrupted" not in chunks:
             assert len(heard) == len(spoken) - len(spoken) % 2
 
@@ -193,12 +196,13 @@ async def test_error_reaches_the_supervisor_when_the_leg_fails() -> None:
 
 
 async def test_watcher_loses_only_the_message_in_hand_when_cancelled_in_its_middle() -> None:
-    watcher, leg, agent_audio, _ = watching(0.02)
-    leg.arrives(FRAME, b"ab", b"cd")
+    watcher, leg, agent_audio, record = watching(0.02)
+    leg.arrives(FRAME, b"abc", b"cd")
     with trio.move_on_after(1):
         await run(watcher)
     assert leg.waiting == 1
     assert await rest(agent_audio) == [FRAME]
+    assert (record.counts["agent_bytes"], record.counts["downlink_bytes_discarded"]) == (len(FRAME) + 3, 3)
 
 
 async def test_watcher_does_not_fail_when_nobody_takes_the_audio_any_more(nursery: trio.Nursery) -> None:

@@ -179,8 +179,8 @@ async def test_tail_stays_owed_when_the_caller_interrupts(mode: TailMode) -> Non
         for item in (STARTED, speech(0.5)):
             await padded.agent_audio.send(item)
         await trio.sleep(0.25)
-        dropped = padded.agent_audio.drop_audio()
-        await padded.agent_audio.send(CallerInterrupted(dropped))
+        padded.agent_audio.drop_audio()
+        await padded.agent_audio.send(CallerInterrupted(0.0))
         await padded.agent_audio.send(STOPPED)
         await trio.sleep(5)
         (_, spoken), tail = padded.heard()
@@ -261,13 +261,44 @@ async def test_padder_waits_to_be_told_when_the_caller_is_gone() -> None:
     assert scope.cancelled_caught, "the reader tells how the caller left"
 
 
-async def test_padder_leaves_its_channel_closed_when_cancelled_in_the_middle_of_a_send() -> None:
-    padded, _ = made("burst")
+@MODES
+async def test_chunk_in_hand_and_the_queue_are_counted_when_the_padder_is_cancelled(mode: TailMode) -> None:
+    padded, _ = made(mode)
     padded.leg.send_seconds = 1.0
-    await padded.agent_audio.send(speech(0.5))
-    with trio.move_on_after(0.5):
+    for pcm in (speech(0.02), speech(0.02), speech(0.5)):
+        await padded.agent_audio.send(pcm)
+    with trio.move_on_after(1.5):
         await padded.padder.run(trio.TASK_STATUS_IGNORED)
-    assert padded.leg.sent == []
+    assert padded.leg.audio == speech(0.02)
     assert padded.leg.torn
+    assert padded.record.counts["downlink_bytes"] == len(speech(0.02))
+    assert padded.record.counts["downlink_bytes_discarded"] == len(speech(0.52))
     with pytest.raises(trio.BrokenResourceError):
         await padded.agent_audio.send(speech(0.5))
+
+
+@MODES
+async def test_sent_part_of_a_tail_is_counted_when_the_padder_is_cancelled_in_its_middle(mode: TailMode) -> None:
+    padded, _ = made(mode)
+    for item in (STARTED, speech(0.5), STOPPED):
+        await padded.agent_audio.send(item)
+    padded.leg.send_seconds = 0.1
+    with trio.move_on_after(1.25 if mode == "burst" else 3.45):  # behind the speech, and amid a frame of the tail
+        await padded.padder.run(trio.TASK_STATUS_IGNORED)
+    sent = len(padded.leg.audio)
+    assert padded.leg.torn
+    assert 0 < padded.record.counts["tail_bytes"] == sent - len(speech(0.5)) < len(silence(1.7))
+    assert (padded.record.counts["tails"], padded.record.counts["tails_cut"]) == (0, 1)
+
+
+async def test_tail_is_cut_when_its_channel_ends_in_its_middle(nursery: trio.Nursery) -> None:
+    padded, _ = made("paced")
+    nursery.start_soon(padded.padder.run, trio.TASK_STATUS_IGNORED)
+    for item in (STARTED, speech(0.5), STOPPED):
+        await padded.agent_audio.send(item)
+    await trio.sleep(1.005)
+    padded.agent_audio.close()
+    await trio.sleep(5)
+    (_, _), (kind, seconds) = padded.heard()
+    assert (kind, seconds) == ("silence", pytest.approx(1.0 - 0.56, abs=0.05))
+    assert (padded.record.counts["tails"], padded.record.counts["tails_cut"]) == (0, 1)

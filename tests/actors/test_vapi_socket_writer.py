@@ -142,6 +142,7 @@ async def test_writer_raises_vapi_lost_when_vapi_takes_nothing() -> None:
         await call.wait()
     assert isinstance(call.exits[0].error, VapiLost)
     assert str(call.exits[0].error) == "Vapi took no audio for 2 s"
+    assert writer.record.counts["uplink_bytes_discarded"] == len(FRAME)
     assert trio.current_time() == limits.UPLINK_STALL_SECONDS
     with pytest.raises(trio.BrokenResourceError):
         await caller_audio.send(FRAME)
@@ -158,16 +159,30 @@ async def test_caller_is_not_held_up_when_vapis_leg_has_closed(nursery: trio.Nur
     assert record.counts["uplink_bytes_discarded"] == 100 * len(FRAME)
     assert record.counts["uplink_frames"] == 0
     await trio.sleep(1)  # and the loop does not spin
+    assert record.counts["uplink_silent_frames"] == 0, "none was sent"
     nursery.cancel_scope.cancel()
 
 
-async def test_writer_loses_only_the_frame_in_hand_when_cancelled_in_its_middle() -> None:
-    writer, leg, caller_audio, _ = writing()
+async def test_frame_in_hand_and_the_queue_are_counted_when_the_writer_is_cancelled() -> None:
+    writer, leg, caller_audio, record = writing()
     leg.send_seconds = 1.0
-    await caller_audio.send(FRAME)
-    with trio.move_on_after(0.5):
+    for pcm in (FRAME, FRAME, b"ab", b"cd"):
+        await caller_audio.send(pcm)
+    with trio.move_on_after(1.5):
         await run(writer)
-    assert leg.sent == []
+    assert [sent.what for sent in leg.sent] == [FRAME]
     assert leg.torn
+    assert record.counts["uplink_bytes"] == len(FRAME)
+    assert record.counts["uplink_bytes_discarded"] == len(FRAME) + 4
     with pytest.raises(trio.BrokenResourceError):
         await caller_audio.send(FRAME)
+
+
+async def test_zero_frame_counts_for_nothing_when_it_is_cut_in_its_middle() -> None:
+    writer, leg, _, record = writing()
+    leg.send_seconds = 1.0
+    with trio.move_on_after(limits.UPLINK_SILENT_SECONDS + 1.5):
+        await run(writer)
+    assert leg.torn
+    assert record.counts["uplink_silent_frames"] == len(zero_frames(leg)) == 1
+    assert record.counts["uplink_bytes"] == record.counts["uplink_bytes_discarded"] == 0

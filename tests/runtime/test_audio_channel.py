@@ -104,7 +104,7 @@ async def test_receive_takes_nothing_when_cancelled() -> None:
 async def test_channel_keeps_facts_in_their_place_when_audio_is_dropped() -> None:
     send, receive = open_audio_channel(10)
     await send_all(send, AssistantStarted(), speech(1), AssistantStopped(), speech(0.5), CallerInterrupted(0.0))
-    assert send.drop_audio() == pytest.approx(1.5)
+    assert send.drop_audio() == len(speech(1.5))
     assert receive.statistics().queued_seconds == pytest.approx(3 * limits.FRAME_SECONDS)
     send.close()
     assert await receive_all(receive) == [AssistantStarted(), AssistantStopped(), CallerInterrupted(0.0)]
@@ -210,6 +210,33 @@ async def test_sender_is_told_when_the_receiver_has_closed(nursery: trio.Nursery
     await told.wait()
     with pytest.raises(trio.ClosedResourceError):
         await receive.receive()
+
+
+async def test_closing_receiver_is_told_what_was_lost_and_only_once() -> None:
+    send, receive = open_audio_channel(1)
+    await send_all(send, FRAME, AssistantStopped(), b"ab")
+    assert await receive.receive(100) == FRAME[:100]
+    assert (receive.close(), receive.close()) == (len(FRAME) - 100 + 2, 0)
+    assert send.statistics().queued_seconds == 0
+
+
+async def test_receiver_learns_that_the_sender_has_closed_when_something_is_queued(nursery: trio.Nursery) -> None:
+    send, receive = open_audio_channel(1)
+    await send.send(FRAME)
+    ended: list[float] = []
+
+    async def wait() -> None:
+        await receive.wait_ended()
+        ended.append(trio.current_time())
+
+    nursery.start_soon(wait)
+    await trio.sleep(1)
+    await send.send(FRAME)
+    await trio.sleep(1)
+    send.close()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended == pytest.approx([2])
+    assert await receive_all(receive) == [FRAME, FRAME]
 
 
 @hypothesis.settings(max_examples=60, deadline=None)

@@ -108,12 +108,16 @@ def test_serve_stops_cleanly_when_told_before_its_doors_are_open() -> None:
         process = subprocess.Popen(
             [*VOICE, "serve"], env=environment(DATABASE_URL=url), stderr=subprocess.PIPE, text=True
         )
-        silent.settimeout(10)
-        connected, _ = silent.accept()
-        time.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
-        connected.close()
+        try:
+            silent.settimeout(30)
+            connected, _ = silent.accept()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=30)
+            connected.close()
+        finally:
+            process.kill()
+            process.wait()
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
 

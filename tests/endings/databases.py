@@ -1,0 +1,58 @@
+"""Databases that take their time, or are away."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from db.door import Answer, Database, DatabaseUnavailable, Effect, Work
+
+
+@attrs.define(eq=False)
+class SlowDatabase:
+    """`Database`. Mutable: `away`, and how long a tool waits before its transaction, in it with its work done, and
+    when it is committed. `runs`: how often an effect was begun."""
+
+    inner: Database
+    before_seconds: float = 0.0
+    within_seconds: float = 0.0
+    after_seconds: float = 0.0
+    away: bool = False
+    runs: int = 0
+
+    async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+        async def slowly(work: Work) -> Any:
+            self.runs += 1
+            result = await effect(work)
+            await trio.sleep(self.within_seconds)
+            return result
+
+        await trio.sleep(self.before_seconds)
+        self._be_there()
+        answer = await self.inner.run_once(call_id, tool_call_id, fingerprint, slowly)
+        await trio.sleep(self.after_seconds)
+        self._be_there()
+        return answer
+
+    def _be_there(self) -> None:
+        if self.away:
+            raise DatabaseUnavailable("connection refused")
+
+    async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
+        self._be_there()
+        return await self.inner.answers(call_id, tool_call_ids)
+
+    async def webhook_key(self) -> bytes:
+        return await self.inner.webhook_key()
+
+    async def purge_answers(self) -> int:
+        self._be_there()
+        return await self.inner.purge_answers()
+
+    async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return await self.inner.rows(table, where)
+
+    async def ping(self) -> None:
+        self._be_there()
+        await self.inner.ping()
