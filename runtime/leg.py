@@ -14,6 +14,8 @@ from typing import Protocol
 
 import attrs
 
+from runtime import limits
+
 
 @attrs.frozen
 class Audio:
@@ -64,8 +66,10 @@ class Leg(Protocol):
     async def send_text(self, data: str) -> None:
         """As `send_audio`."""
 
-    async def aclose(self, code: int, reason: str) -> bool:
-        """Say goodbye within CLOSE_SECONDS, else close by force. Never raises; idempotent.
+    async def aclose(self, code: int, reason: str, within_seconds: float = limits.CLOSE_SECONDS) -> bool:
+        """Say goodbye within that time, else close by force. Never raises; idempotent.
+
+        Closed by force, what the peer has not taken yet is lost.
 
         Returns whether the peer has closed too: False means that nobody knows what it has heard.
         """

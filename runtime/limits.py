@@ -42,6 +42,7 @@ LOST_REPLY_SECONDS: Final = 30.0  # how long a call whose reply was lost is sear
 CONTROL_POLL_SECONDS: Final = 1.0  # Vapi shows a call's controlUrl only some time after it was made
 LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
 PLAYOUT_SECONDS: Final = 10.0  # Vapi has ended: to write out what is queued; as much as agent_audio holds
+LAST_WORDS_SECONDS: Final = 3.0  # then for the caller to take what the socket's buffer holds: 1.4 s of audio
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported

@@ -105,8 +105,10 @@ class VoiceDoor:
         finally:
             record.ending = ending
             self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
-            with trio.move_on_after(limits.CLOSE_SECONDS * 3, shield=True):
-                await leg.aclose(ending.code, ending.reason)
+            # Vapi's last words may still be in the socket's buffer, where a close by force would lose them.
+            seconds = limits.LAST_WORDS_SECONDS if ending.by == "vapi" else limits.CLOSE_SECONDS
+            with trio.move_on_after(seconds + limits.CLOSE_SECONDS * 2, shield=True):
+                await leg.aclose(ending.code, ending.reason, seconds)
             self._running.discard(scope)
             self._idle.set()
             self._idle = trio.Event()

@@ -122,9 +122,9 @@ class WebSocketLeg:
         except trio_websocket.ConnectionClosed:
             raise LegClosed from None
 
-    async def aclose(self, code: int, reason: str) -> bool:
+    async def aclose(self, code: int, reason: str, within_seconds: float = limits.CLOSE_SECONDS) -> bool:
         peer_closed = False
-        with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
+        with trio.move_on_after(within_seconds, shield=True):
             if not (self._stream.torn or self._stream.given_up):
                 with suppress(LegClosed, LegStalled):
                     if self._wire.farewell is not None and not self._connection.closed:

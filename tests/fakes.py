@@ -110,8 +110,8 @@ class FakeLeg:
         self.torn = False
         self.sent.append(Sent(began, what))
 
-    async def aclose(self, code: int, reason: str) -> bool:
-        with trio.CancelScope(deadline=trio.current_time() + limits.CLOSE_SECONDS, shield=True):
+    async def aclose(self, code: int, reason: str, within_seconds: float = limits.CLOSE_SECONDS) -> bool:
+        with trio.CancelScope(deadline=trio.current_time() + within_seconds, shield=True):
             await trio.lowlevel.checkpoint()
             self.closings.append((code, reason))
             self.closed = True

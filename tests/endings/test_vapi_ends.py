@@ -111,12 +111,14 @@ async def test_vapi_ends_when_a_tail_is_sent(act: Ends, told: tuple[int, str], m
 
 
 @asynccontextmanager
-async def slow_caller(mode: str, seconds: float, bytes_per_second: float) -> AsyncIterator[HeldCall]:
+async def slow_caller(
+    mode: str, seconds: float, bytes_per_second: float, buffer_bytes: int = 8 * 1024
+) -> AsyncIterator[HeldCall]:
     """A live call in which the assistant has spoken for so long, while the caller's line took less than that."""
     async with open_stage(TAIL_MODE=mode) as stage:
         stage.world.cloud.agent = (attrs.evolve(GREETING, say=words(15)),)
         async with stage.call() as call:
-            down = Weather(buffer_bytes=8 * 1024, bytes_per_second=bytes_per_second)
+            down = Weather(buffer_bytes=buffer_bytes, bytes_per_second=bytes_per_second)
             call.link.half("client").inbound.weather = down
             await call.live()
             await trio.sleep(seconds)
@@ -138,6 +140,14 @@ async def test_all_that_was_queued_is_played_out_first_when_vapi_ends(
         assert call.heard_at - ended_at > 2
         assert call.heard_bytes == call.record.counts["downlink_bytes"] + call.record.counts["tail_bytes"]
         assert call.record.counts["downlink_bytes_discarded"] <= 1, "half a sample at most"
+
+
+async def test_last_words_reach_the_caller_when_they_lie_in_the_buffer_of_his_slow_line() -> None:
+    full = limits.SOCKET_SEND_BUFFER_BYTES
+    async with slow_caller("burst", seconds=4, bytes_per_second=30_000, buffer_bytes=full) as call:
+        says_ended(call)
+        await call_is_over(call, IN_ORDER, limits.PLAYOUT_SECONDS)
+        assert call.heard_bytes == call.record.counts["downlink_bytes"] + call.record.counts["tail_bytes"]
 
 
 @pytest.mark.parametrize(("act", "told"), [(says_ended, IN_ORDER), (resets, LOST)])
