@@ -35,24 +35,24 @@ def clock() -> MockClock:
 
 
 @trio_fixture
-async def network() -> AsyncIterator[VirtualNetwork]:
+async def network() -> AsyncIterator[VirtualNetwork]:  # noqa: ASYNC124  # it must run inside Trio
     """The network in memory that every Trio socket of the test is on; 10 ms one way until its weather is changed."""
     with VirtualNetwork(rng=random.Random(0)).installed() as installed:
-        yield installed
+        yield installed  # noqa: ASYNC119  # pytest-trio runs a fixture to its end
 
 
 @trio_fixture
 async def cloud(network: VirtualNetwork) -> AsyncIterator[VapiCloud]:
     """A Vapi cloud on the network. Set its `agent` and `behaviour` before the call."""
     async with open_vapi_cloud(speech=VOICE, rng=random.Random(0)) as opened:
-        yield opened
+        yield opened  # noqa: ASYNC119  # as above
 
 
 @trio_fixture
 async def engine(network: VirtualNetwork) -> AsyncIterator[Engine]:
     """An engine on the network, for the agent's reports."""
     async with open_engine() as opened:
-        yield opened
+        yield opened  # noqa: ASYNC119  # as above
 
 
 @attrs.frozen
@@ -66,7 +66,7 @@ class CallerFactory:
         return Caller(url, script, network=self.network, **{"speech": VOICE, **knobs})
 
 
-@trio_fixture
-async def caller(network: VirtualNetwork) -> CallerFactory:
+@pytest.fixture
+def caller(network: VirtualNetwork) -> CallerFactory:
     """Makes callers on the network."""
     return CallerFactory(network)

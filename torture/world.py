@@ -188,7 +188,8 @@ class _Run:
                     world.voice_port = _port_in(doors.voice_url)
                     world.webhook_port = _port_in(f"//{doors.webhook}")
                     before = product_tasks()
-                    outside.start_soon(self._hold_all, doors.voice_url, held)
+                    url = doors.voice_url
+                    outside.start_soon(self._hold_all, url, held)
                     await held.wait()
                     await self._settle(before)
                     world.closing_since = trio.current_time()
