@@ -5,17 +5,19 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import trio
 import typer
 from rich.console import Console
 
-from runtime.doors import Doors
 from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
 from runtime.settings import TailMode, describe, read_settings
 from runtime.voice_ws import VoiceProtocol
+
+if TYPE_CHECKING:
+    from runtime.doors import Doors
 
 FAILED_CHECKS = 1
 WRONG_USE = 2
@@ -52,15 +54,17 @@ def main() -> None:
 @app.command()
 def serve() -> None:
     """Serve callers until SIGTERM or Ctrl-C."""
-    from runtime.serve import serve as serve_calls
 
-    async def ready(doors: Doors) -> None:  # noqa: ASYNC124  # `ready` may wait in other entry points
+    async def ready(doors: "Doors") -> None:  # noqa: ASYNC124  # `ready` may wait in other entry points
         sys.stdout.write(f"voice listening on {doors.voice_url}\nwebhook listening on {doors.webhook}\n")
         sys.stdout.flush()
 
     async def start() -> bool:
         settings = read_settings()
+        settings.require_vapi()
         configure_logging(settings.log_level)
+        from runtime.serve import serve as serve_calls  # behind the settings: half a second for what may be refused
+
         return await serve_calls(settings, ready)
 
     if not _run(start):

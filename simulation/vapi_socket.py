@@ -116,15 +116,19 @@ class CallSocket:
             try:
                 message = await self.connection.get_message()
             except ConnectionClosed as closed:
-                self._open = False
-                self.call.close_code = closed.reason.code if closed.reason else 1006
-                self.call.end("customer-ended-call", by="client")
+                self._on_close(closed)
                 return
             if isinstance(message, bytes):
                 self.call.hear(message)
                 await script.hear(message)
             else:
                 self._obey(message)
+
+    def _on_close(self, closed: ConnectionClosed) -> None:
+        """The client has gone; whichever of reader and writer notices first."""
+        self._open = False
+        self.call.close_code = closed.reason.code if closed.reason else 1006
+        self.call.end("customer-ended-call", by="client")
 
     def _obey(self, text: str) -> None:
         """A text message of the client; what ClientInboundMessage does not know is a violation."""
@@ -150,9 +154,12 @@ class CallSocket:
             try:
                 with trio.fail_after(self.casting.behaviour().send_stall_seconds):
                     await self.connection.send_message(message)
-            except (ConnectionClosed, trio.TooSlowError) as error:
+            except ConnectionClosed as closed:
+                self._on_close(closed)
+                break
+            except trio.TooSlowError:
                 self._open = False
-                self.call.end(STALLED if isinstance(error, trio.TooSlowError) else "customer-ended-call", by="client")
+                self.call.end(STALLED, by="client")
                 break
             if isinstance(message, str):
                 self.call.sent_texts.append(json.loads(message))

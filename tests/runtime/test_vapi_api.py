@@ -16,6 +16,9 @@ from runtime.http_client import HttpClient, Reply, Unreachable
 from runtime.settings import read_settings
 from runtime.vapi_api import CreatedCall, VapiApi, call_tag, refusal
 from runtime.webhook_secret import SECRET_HEADER, verify
+from simulation.behaviour import Behaviour
+from simulation.network import VirtualNetwork
+from simulation.vapi_cloud import open_vapi_cloud
 from tests.fakes import FakeHttp, new_record
 from tests.virtual_time import run_in_virtual_time
 from tools.registry import bank_tools
@@ -81,16 +84,26 @@ async def test_request_is_explicit_about_messages_and_audio_when_a_call_is_creat
     assert call_key.hex() not in json.dumps({**body, "assistant": None}), "the dashboard shows these"
 
 
-def test_request_is_what_vapis_own_types_accept() -> None:
-    from vapi.types.create_outbound_call_dto import CreateOutboundCallDto  # its first import takes seconds
+def test_vapis_own_types_accept_what_is_sent_and_what_the_simulated_cloud_answers() -> None:
+    # One test for both sides: the first import of these types takes many seconds.
+    from vapi import Call
+    from vapi.core.unchecked_base_model import construct_type
+    from vapi.types.create_outbound_call_dto import CreateOutboundCallDto
 
     bodies: list[dict[str, Any]] = []
 
     async def main() -> None:
-        bodies.append((await request_body())[0])
+        body, _ = await request_body()
+        async with httpx.AsyncClient(headers={"authorization": "Bearer simulated-key"}, trust_env=False) as http:
+            with VirtualNetwork().installed():
+                async with open_vapi_cloud(behaviour=Behaviour(monitor_after_seconds=0.0)) as cloud:
+                    created = (await http.post(f"{cloud.base_url}/call", json=body)).json()
+                    shown = (await http.get(f"{cloud.base_url}/call/{created['id']}")).json()
+                    bodies.extend((body, created, shown, {"control": cloud.control_url(cloud.calls[0])}))
 
     run_in_virtual_time(main)
-    read = CreateOutboundCallDto.model_validate(bodies[0])
+    body, created, shown, expected = bodies
+    read = CreateOutboundCallDto.model_validate(body)
     assert read.transport is not None
     assert read.assistant is not None
     assert "VapiWebsocket" in type(read.transport).__name__
@@ -100,6 +113,13 @@ def test_request_is_what_vapis_own_types_accept() -> None:
     # Documented and accepted by the service, though not in its schema:
     assert set(assistant.model_extra or {}) == {"silenceTimeoutSeconds"}
     assert set(read.model_extra or {}) == {"metadata"}
+
+    call: Any = construct_type(type_=Call, object_=created)
+    assert (call.id, call.status, call.type) == (created["id"], "queued", "vapi.websocketCall")
+    assert call.created_at.tzinfo is not None
+    assert call.assistant.model.tools[0].function.name == "display_user_info"
+    later: Any = construct_type(type_=Call, object_=shown)
+    assert later.monitor.control_url == expected["control"]
 
 
 async def test_create_reads_id_and_url_when_vapi_answers_201() -> None:

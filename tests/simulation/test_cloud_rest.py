@@ -217,17 +217,3 @@ async def test_cloud_sends_validation_as_a_list_and_its_own_rules_as_a_string(ap
     assert listed.status_code == 400
     assert len(listed.json()["message"]) == 2
     assert isinstance((await api.create({})).json()["message"], str)
-
-
-async def test_sdk_types_parse_what_the_cloud_answers(api: Api) -> None:
-    vapi = pytest.importorskip("vapi")
-    from vapi.core.unchecked_base_model import construct_type
-
-    created = (await api.create(call_body(tool_url="http://127.0.0.1:1/tool"))).json()
-    call = construct_type(type_=vapi.Call, object_=created)
-    assert (call.id, call.status, call.type) == (created["id"], "queued", "vapi.websocketCall")
-    assert call.created_at.tzinfo is not None
-    assert call.assistant.model.tools[0].function.name == "find"
-    api.cloud.behaviour = Behaviour(monitor_after_seconds=0.0)
-    shown = construct_type(type_=vapi.Call, object_=(await api.get(f"/call/{call.id}")).json())
-    assert shown.monitor.control_url == api.cloud.control_url(api.cloud.calls[0])
