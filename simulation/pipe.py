@@ -51,6 +51,7 @@ class Pipe:
     _segments: deque[tuple[float, bytes]] = attrs.field(factory=deque, repr=False)
     _room_at: deque[tuple[float, int]] = attrs.field(factory=deque, repr=False)
     _occupied: int = 0
+    _untold: int = 0
     _last_arrival: float = -inf
     _line_free_at: float = -inf
 
@@ -109,8 +110,15 @@ class Pipe:
         data = b"".join(pieces)
         if data:
             self.read_bytes += len(data)
-            self._room_at.append((now + self.weather.latency_seconds, len(data)))
+            self._tell_of_room(now, len(data))
         return data
+
+    def _tell_of_room(self, now: float, count: int) -> None:
+        """In pieces worth it, or when all was read; else a full pipe is served in crumbs (RFC 1122, 4.2.3.3)."""
+        self._untold += count
+        if self._untold >= min(SEGMENT_BYTES, self.weather.buffer_bytes // 2) or not self._segments:
+            self._room_at.append((now + self.weather.latency_seconds, self._untold))
+            self._untold = 0
 
     def discard(self) -> float | None:
         """The reader has closed: drop what is under way; when the first of it would have arrived, None if nothing."""

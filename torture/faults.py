@@ -1,5 +1,6 @@
 """The faults of a plan, made to happen: on the network, in the cloud, the engine, the database, and to the process."""
 
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -59,6 +60,11 @@ def _on_vapi(act: Callable[[Link, Fault], None]) -> Act:
 def _stall(link: Link, fault: Fault) -> None:
     link.deafen("client", fault.seconds)
     link.deafen("server", fault.seconds)
+
+
+def _reset_by_caller(link: Link, _fault: Fault) -> None:
+    link.client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.client.close()
 
 
 def _half_close(link: Link, _fault: Fault) -> None:
@@ -173,7 +179,7 @@ async def _sigterm(world: World, _fault: Fault) -> None:
 
 
 ACTS: Final[dict[FaultKind, Act]] = {
-    "caller resets": _on_caller(lambda link, _: link.half("client").close(reset=True)),
+    "caller resets": _on_caller(_reset_by_caller),
     "caller leaves without a word": _on_caller(lambda link, _: link.client.close()),
     "caller vanishes": _on_caller(lambda link, _: link.cut()),
     "caller reads nothing": _on_caller(lambda link, _: link.deafen("client")),

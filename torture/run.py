@@ -38,12 +38,14 @@ class Outcome:
 
 
 def run_seed(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None) -> Outcome:
-    """Run `seed` and judge it. With `show`, every entry of the chronicle is shown in the end."""
+    """Run `seed` and judge it. With `show`, every step is traced, and every entry of the chronicle shown in the end."""
     plan, chronicle = plan_for(seed), Chronicle()
     began = time.perf_counter()
     gc.disable()  # a run makes some ten megabytes; collecting them bit by bit takes a fifth of the time
     try:
-        world, trace, seconds = run_decided(seed, lambda trace: _held(plan, rig, chronicle, trace))
+        world, trace, seconds = run_decided(
+            seed, lambda trace: _held(plan, rig, chronicle, trace), traced=show is not None
+        )
     finally:
         gc.enable()
         gc.collect()

@@ -101,10 +101,21 @@ def test_room_comes_back_one_latency_after_the_reader_made_it() -> None:
     assert pipe.send(b"twelve bytes", 0.0) == 10
     assert pipe.send(b"es", 0.0) == 0
     assert pipe.room_at() == inf
-    assert pipe.receive(4, 0.1) == b"twel"
+    assert pipe.receive(6, 0.1) == b"twelve"
     assert pipe.room_at() == 0.2
     assert pipe.send(b"es", 0.19) == 0
-    assert pipe.send(b"es and more", 0.2) == 4
+    assert pipe.send(b"es and more", 0.2) == 6
+
+
+def test_room_comes_back_in_pieces_worth_it_when_a_full_pipe_is_read_in_crumbs() -> None:
+    pipe = Pipe(Weather(latency_seconds=0.1, buffer_bytes=10_000), random.Random(0))
+    assert pipe.send(bytes(20_000), 0.0) == 10_000
+    sends = 0
+    for crumb in range(100):
+        now = 1.0 + crumb
+        assert pipe.receive(100, now) == bytes(100)
+        sends += pipe.send(bytes(20_000), now + 0.5) > 0
+    assert sends == 10_000 // 1_500
 
 
 def test_line_drains_at_its_speed_from_the_first_byte_on() -> None:
