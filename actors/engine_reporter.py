@@ -58,6 +58,8 @@ class EngineReporter:
         data = {"name": name, "arguments": arguments, "result": result}
         try:
             self._queue[0].send_nowait({"service": "agent", "event_type": "agent_tool_call", "data": data})
+            queued = self._queue[0].statistics().current_buffer_used
+            self.counts["peak_queued"] = max(queued, self.counts["peak_queued"])
         except (trio.WouldBlock, trio.ClosedResourceError):
             self._drop("queue_full", name)
 

@@ -83,7 +83,7 @@ class HttpDoor:
 
 
 class ContainedTCPServer(TCPServer):
-    """hypercorn's connection handler, contained: bounded sends, and a barrier round it."""
+    """hypercorn's connection handler, contained: bounded sends, a barrier round it, and gone when its peer is."""
 
     def __init__(
         self,
@@ -95,9 +95,22 @@ class ContainedTCPServer(TCPServer):
     ) -> None:
         # It says that it wants an SSLStream; it takes any stream with a `.socket`.
         super().__init__(app, config, context, state, cast(Any, BoundedStream(stream)))
+        self._peer_has_left = False
 
     async def run(self) -> None:
         await behind_the_barrier(super().run, self.stream)
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The peer has left: there is no next request to wait for. What is being answered is still answered.
+        self._peer_has_left = True
+        await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        if self._peer_has_left:
+            await self._initiate_server_close()
+        else:
+            await super()._idle_timeout()
 
     async def _close(self) -> None:
         # quart-trio cancels it half-way when a peer leaves behind its answer, and the reader then waits for ever.

@@ -93,6 +93,8 @@ async def _tool_answers(house: House, call_key: bytes, post: ParsedPost) -> Sequ
     try:
         with trio.move_on_at(pending.deadline):
             await record.tool_posts.send(pending)
+            queued = record.tool_posts.statistics().current_buffer_used
+            record.peaks["tool_posts_items"] = max(queued, record.peaks.get("tool_posts_items", 0))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return errors_for(post.calls, CALL_IS_OVER)
     return await pending.wait()

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from simulation.pcm import BYTES_PER_SAMPLE, FRAME_BYTES, SAMPLE_RATE_HZ, SILENT_FRAME
 
 SEARCH_SAMPLES = 4_096
+LATE_SAMPLES = 9_600
 NEAR_FRAMES = 25
 FAR_FRAMES = 500
 
@@ -130,7 +131,7 @@ def received_is_what_was_spoken(spoken: bytes, received: bytes, *, resumptions: 
     """Compare the downlink, sample by sample, from the very first.
 
     ``resumptions``: positions in ``spoken`` where speech began anew after an interruption; what was not received of the
-    speech before it was dropped on purpose and counts as ``dropped_bytes``.
+    speech before it was dropped on purpose and counts as ``dropped_bytes``. Its very end may have come behind the drop.
     An odd number of bytes in ``received`` is half a sample at its end, and is a mismatch: it can never be played.
     """
     original, arrived = _samples(spoken), _samples(received)
@@ -145,9 +146,10 @@ def received_is_what_was_spoken(spoken: bytes, received: bytes, *, resumptions: 
         zeros = _leading_zeros(arrived[index:])
         resumed = next((start // BYTES_PER_SAMPLE for start in resumptions if start // BYTES_PER_SAMPLE > at), None)
         if not zeros and resumed is not None:
+            late = _late_remainder(original[at:resumed], arrived[index:], original[resumed:])
             # The zeros a text may begin with were taken for additions.
             resumed += _leading_zeros(original[resumed:])
-            dropped, at = dropped + resumed - at, resumed
+            dropped, at, index = dropped + resumed - at - late, resumed, index + late
             continue
         if not zeros:
             mismatch = index * BYTES_PER_SAMPLE
@@ -164,6 +166,23 @@ def received_is_what_was_spoken(spoken: bytes, received: bytes, *, resumptions: 
         mismatch_at=mismatch,
         problem="" if mismatch is None else _explain_sample(original, arrived, at, mismatch),
     )
+
+
+def _late_remainder(
+    cut: npt.NDArray[np.int16], arrived: npt.NDArray[np.int16], following: npt.NDArray[np.int16]
+) -> int:
+    """Samples of the end of a ``cut`` stretch that had been under way, and came behind what was dropped of it.
+
+    At the least the one sample whose first byte was there before the interruption.
+    """
+    expected = following[_leading_zeros(following) :][:1]
+    cut = np.trim_zeros(cut, "b")  # silence that was streamed behind it
+    for late in range(1, min(len(cut), len(arrived), LATE_SAMPLES) + 1):
+        if arrived[late - 1] != cut[-1] or not np.array_equal(arrived[:late], cut[-late:]):
+            continue
+        if late == len(arrived) or not arrived[late] or (len(expected) and arrived[late] == expected[0]):
+            return late
+    return 0
 
 
 def _explain_sample(original: npt.NDArray[np.int16], arrived: npt.NDArray[np.int16], at: int, mismatch: int) -> str:

@@ -111,7 +111,7 @@ def _downlink(report: CallerReport, call: SimulatedCall | None) -> Check:
         return Check(name, False, "the agent said nothing")
     if not report.received:
         return Check(name, False, "the caller received nothing")
-    found = received_is_what_was_spoken(bytes(call.spoken), report.received_pcm, resumptions=call.resumptions)
+    found = received_is_what_was_spoken(bytes(call.spoken), report.received_pcm, resumptions=call.cut_until)
     # The last thing said may have been cut by an interruption, with nothing said after it.
     return _compared(name, found, may_lack_the_end=call.interruptions > len(call.resumptions))
 

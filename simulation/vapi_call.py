@@ -97,6 +97,12 @@ class SimulatedCall:
         tools = (self.assistant.get("model") or {}).get("tools") or []
         return {tool["function"]["name"]: tool for tool in tools if tool.get("function")}
 
+    @property
+    def cut_until(self) -> tuple[int, ...]:
+        """``resumptions``, and the end of ``spoken`` when nothing has followed the last interruption."""
+        at_the_end = (len(self.spoken),) if self.interruptions > len(self.resumptions) else ()
+        return (*self.resumptions, *at_the_end)
+
     def end(self, reason: str, by: str) -> None:
         """Decide the end; the first decision counts."""
         if self.ending.is_set():

@@ -22,7 +22,7 @@ from trio.testing import MockClock
 
 @attrs.define(eq=False)
 class TraceHash(trio.abc.Instrument):
-    """Every step of every task with its virtual time, and whatever else is `add`ed, as one number."""
+    """What it is `add`ed, and as an instrument every step of every task with its virtual time, as one number."""
 
     clock: MockClock
     steps: int = 0

@@ -81,7 +81,7 @@ def _corrupt(side_that_sends: str) -> Callable[[Link, Fault], None]:
 
 
 def _at_port(which: str, change: Callable[[World, int], "Iterator[None]"]) -> Act:
-    """Befalls all new connections to one server for `seconds`."""
+    """Befalls the connections to one server for `seconds`."""
 
     async def happen(world: World, fault: Fault) -> None:
         ports = {
@@ -109,11 +109,13 @@ def _silent(world: World, port: int) -> Iterator[None]:
 
 
 def _resetting(world: World, port: int) -> Iterator[None]:
-    """Those that are open now break; so does every second one that is made, once bytes may be under way."""
+    """Those that are open now break; so does each that is made, when a request may be under way."""
     for link in world.network.links_to(port):
         if link.open:
             link.reset()
+    world.breaking.add(port)
     yield
+    world.breaking.discard(port)
 
 
 def _stalling(world: World, port: int) -> Iterator[None]:

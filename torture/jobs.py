@@ -3,10 +3,12 @@
 import atexit
 import gc
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from functools import cache
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from torture.chronicle import Entry
 from torture.plan import plan_for
 from torture.run import Outcome, open_rig, run_seed
 from torture.world import Rig
@@ -64,23 +67,27 @@ def run_batch(seeds: Sequence[int]) -> list[Outcome]:
     return [run_guarded(seed, _rig_of_this_process()) for seed in seeds]
 
 
-def run_guarded(seed: int, rig: Rig) -> Outcome:
+class Spins(BaseException):
+    """A run does not come to its end. No barrier of the product may take it for a connection's error."""
+
+
+def run_guarded(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None) -> Outcome:
     """`run_seed`; a run that raises, or spins, is an outcome too."""
 
     def give_up(_signum: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"it ran for {SEED_WALL_SECONDS} real seconds")
+        raise Spins(f"it ran for {SEED_WALL_SECONDS} real seconds")
 
     began = time.perf_counter()
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(SEED_WALL_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SEED_WALL_SECONDS, 1.0)
     try:
-        return run_seed(seed, rig)
-    except Exception as exc:  # noqa: BLE001  # what the harness raises is a breach of the seed, and told as one
+        return run_seed(seed, rig, show)
+    except (Exception, Spins, BaseExceptionGroup) as exc:  # noqa: BLE001  # what the harness raises is a breach of the seed, and told as one
         where = traceback.format_exception(exc)[-4:]
         line = f"the run raised {exc!r}: {' '.join(' '.join(where).split())}"
         return Outcome(seed, str(plan_for(seed)), (line,), "", 0.0, time.perf_counter() - began, 0, {})
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -107,7 +114,7 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     size = max(1, min(BATCH_SEEDS, -(-len(seeds) // jobs)))
     batches = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     context = multiprocessing.get_context("spawn")  # a process of its own: a run changes `os` and `time`
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=context) as workers:
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_end_with_the_parent) as workers:
         running: list[Future[list[Outcome]]] = [workers.submit(run_batch, batch) for batch in batches]
         try:
             for done in as_completed(running):
@@ -115,6 +122,18 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_the_parent() -> None:
+    """A worker whose parent was killed would go on, and then wait for work for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _tell(outcome: Outcome, console: Console) -> None:
@@ -129,7 +148,7 @@ def _tell(outcome: Outcome, console: Console) -> None:
 
 
 def _sum_up(tally: Tally, wall_seconds: float, console: Console) -> None:
-    peaks = ", ".join(f"{name.removesuffix('_seconds')} {peak:.2f} s" for name, peak in sorted(tally.peaks.items()))
+    peaks = ", ".join(_shown(name, peak) for name, peak in sorted(tally.peaks.items()))
     console.print(
         f"{tally.runs} seeds, {tally.calls} calls at Vapi, {tally.virtual_seconds / 3600:.2f} simulated hours"
         f" in {wall_seconds:.0f} s of wall time; fullest channels: {peaks or 'none'}",
@@ -142,11 +161,18 @@ def _sum_up(tally: Tally, wall_seconds: float, console: Console) -> None:
         console.print("[green]every invariant held in every run[/green]")
 
 
+def _shown(name: str, peak: float) -> str:
+    what, _, unit = name.rpartition("_")
+    return f"{what} {peak:.2f} s" if unit == "seconds" else f"{what} {peak:g}"
+
+
 def replay(seed: int, console: Console) -> bool:
     """Run one seed here and show all that happened in it. Returns whether every invariant held."""
     with open_rig() as rig:
         console.print(f"seed {seed}: {escape(str(plan_for(seed)))}", soft_wrap=True)
-        outcome = run_seed(seed, rig, lambda entry: console.print(escape(str(entry)), soft_wrap=True, highlight=False))
+        outcome = run_guarded(
+            seed, rig, lambda entry: console.print(escape(str(entry)), soft_wrap=True, highlight=False)
+        )
     console.print(f"trace {outcome.trace}, {outcome.virtual_seconds:.2f} virtual seconds")
     if outcome.breaches:
         _tell(outcome, console)

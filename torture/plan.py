@@ -111,9 +111,10 @@ def plan_for(seed: int) -> Plan:
     rng = random.Random(f"plan {seed}")
     calm, tls = rng.random() < 0.25, seed % 10 == 0
     turns = rng.randint(2, 6)
-    agent = tuple(_agent_turn(rng, number) for number in range(turns))
+    barged = frozenset(turn for turn in range(1, turns) if rng.random() < 0.25)
+    agent = tuple(_agent_turn(rng, number, number in barged) for number in range(turns))
     calls = 1 if rng.random() < 0.85 else rng.randint(2, 3)
-    planned = tuple(_call(rng, number, turns, calm) for number in range(calls))
+    planned = tuple(_call(rng, number, turns, barged, calm) for number in range(calls))
     ends_at = 3.0 + 1.8 * turns
     return Plan(
         seed=seed,
@@ -131,9 +132,10 @@ def plan_for(seed: int) -> Plan:
     )
 
 
-def _agent_turn(rng: random.Random, number: int) -> AgentTurn:
+def _agent_turn(rng: random.Random, number: int, barged: bool) -> AgentTurn:
+    """One that is barged into must last: the caller speaks for 0.7 s before Vapi takes it for an interruption."""
     calls = tuple(_tool(rng) for _ in range(rng.choice((0, 0, 1, 1, 2)))) if number else ()
-    return AgentTurn(say=_words(rng, "agent", number, 6, 18), calls=calls)
+    return AgentTurn(say=_words(rng, "agent", number, *((54, 63) if barged else (9, 21))), calls=calls)
 
 
 def _words(rng: random.Random, who: str, number: int, least: int, most: int) -> str:
@@ -156,15 +158,15 @@ def _tool(rng: random.Random) -> ToolCall:
     )
 
 
-def _call(rng: random.Random, number: int, turns: int, calm: bool) -> PlannedCall:
+def _call(rng: random.Random, number: int, turns: int, barged: frozenset[int], calm: bool) -> PlannedCall:
     steps: list[CallerStep] = []
     for turn in range(turns - 1):
-        if rng.random() < 0.15:
-            steps += [BargeIn(rng.randint(50, 400)), Say(_words(rng, "caller", turn, 21, 24))]
+        if turn in barged:
+            steps += [BargeIn(rng.randint(50, 400)), Say(_words(rng, "caller", turn, 24, 27))]
         else:
             steps.append(Say(_words(rng, "caller", turn, 6, 12)))
-        if rng.random() < 0.1:
-            steps.append(Wait(rng.uniform(0.05, 0.6)))
+        if rng.random() < 0.3 or turns < 4:
+            steps.append(Wait(rng.uniform(0.05, 2.0)))
     if not calm and rng.random() < 0.25:  # hangs up in the middle, perhaps before anybody has answered
         steps = [*steps[: rng.randint(0, len(steps))], Wait(rng.uniform(0.0, 1.5)), HangUp()]
     else:
@@ -202,7 +204,7 @@ def _behaviour(rng: random.Random, calm: bool) -> Behaviour:
         calls_together=rng.random() < 0.3,
         redeliver=rng.random() < 0.2,
         close_before_ended=rng.random() < 0.3,
-        model_ms=rng.choice((100.0, 300.0)),
+        model_ms=rng.choice((100.0, 300.0, 900.0)),
         filler=rng.choice(("", "", "one moment")),
     )
     if calm:

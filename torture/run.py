@@ -25,7 +25,7 @@ MS_PER_WORD = 40
 
 @attrs.frozen
 class Outcome:
-    """What is told of a run. `trace`: a number that two runs share only if they were the same run."""
+    """What is told of a run. `trace`, where it was traced: a number that two runs share only if they were the same."""
 
     seed: int
     plan: str
@@ -49,15 +49,17 @@ def run_seed(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None) -
     finally:
         gc.enable()
         gc.collect()
-    for entry in chronicle.entries:
-        trace.add(str(entry))
         if show is not None:
-            show(entry)
+            for entry in chronicle.entries:
+                show(entry)
+    if show is not None:
+        for entry in chronicle.entries:
+            trace.add(str(entry))
     return Outcome(
         seed=seed,
         plan=str(plan),
         breaches=tuple(breaches(world)),
-        trace=trace.hexdigest(),
+        trace=trace.hexdigest() if show is not None else "",
         virtual_seconds=seconds,
         wall_seconds=time.perf_counter() - began,
         calls=len(world.cloud.calls),

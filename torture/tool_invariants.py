@@ -1,5 +1,6 @@
 """Each tool call ran at most once, was answered once for each request, and was reported once or counted as dropped."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -8,6 +9,7 @@ from torture.plan import FaultKind
 from torture.witness import Witness, witnesses
 from torture.world import SIMULATION_ID, World
 
+REPLACES: Final = "request_card_replacement"
 # What may cost a POST its answer: its connection, the process, or the end of its call.
 _MAY_LOSE_AN_ANSWER: Final[tuple[FaultKind, ...]] = ("webhooks reset", "webhooks stall", "sigterm")
 
@@ -19,6 +21,10 @@ def tools_run_once(world: World) -> Iterator[str]:
     for call in witnesses(world):
         yield from _answers(world, call)
     yield from _reports(world)
+    replaced = {entry.data["id"] for entry in world.chronicle.of("tool-call", "tool") if entry.data["name"] == REPLACES}
+    kept = sum(answer.error is None for id_, answer in world.database.answered.items() if id_ in replaced)
+    if world.finished and world.replacements != kept:
+        yield f"{world.replacements} cards were replaced, the ledger knows of {kept}"
 
 
 def _answers(world: World, call: Witness) -> Iterator[str]:
@@ -48,10 +54,11 @@ def _reports(world: World) -> Iterator[str]:
         return
     counts = world.house.reporter.counts
     executed = Counter[str]()
+    arguments = {entry.data["id"]: _key(entry.data["arguments"]) for entry in world.chronicle.of("tool-call", "tool")}
     for entry in world.chronicle.of("tool-answer", "tool"):
         if not entry.data["duplicate"]:
-            executed[entry.data["name"]] += 1
-    told = Counter(event.name for event in world.engine.events(SIMULATION_ID))
+            executed[entry.data["name"] + arguments[entry.data["id"]]] += 1
+    told = Counter(event.name + _key(event.arguments) for event in world.engine.events(SIMULATION_ID))
     if counts["reported"] + counts["dropped"] > sum(executed.values()):
         yield f"{counts['reported']} reported and {counts['dropped']} dropped of {sum(executed.values())} executions"
     if told - executed:
@@ -61,6 +68,10 @@ def _reports(world: World) -> Iterator[str]:
     missing = sum(executed.values()) - counts["reported"] - counts["dropped"]
     if missing > _repeated_failures(world):
         yield f"{missing} executions were neither reported nor counted as dropped"
+
+
+def _key(arguments: Any) -> str:
+    return json.dumps(arguments, sort_keys=True)
 
 
 def _repeated_failures(world: World) -> int:

@@ -92,6 +92,15 @@ class World:
     chronicle: Chronicle
     calls: list[HeldCall] = attrs.field(factory=list)
     struck: list[Struck] = attrs.field(factory=list)
+    breaking: set[int] = attrs.field(factory=set)
+    """Ports whose new connections break."""
+    signalled_at: list[float] = attrs.field(factory=list)
+    held_at: float = 0.0
+    """When every caller, guest and fault of the plan was over."""
+    settled_at: float | None = None
+    """When nothing of the calls was left in the product; None when that was never seen."""
+    replacements: int = 0
+    """Rows that the tools have added."""
     signals: "trio.MemorySendChannel[int] | None" = None
     house: House | None = None
     voice_port: int = 0
@@ -109,6 +118,13 @@ class World:
         if self.signals is not None:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the doors are closed
                 self.signals.send_nowait(signal.SIGTERM)
+                self.signalled_at.append(trio.current_time())
+
+    def on_link(self, link: Link) -> None:
+        """Of the network: a connection was made."""
+        if link.port in self.breaking:
+            for half in (link.half("client"), link.half("server")):
+                half.be_reset_at(trio.current_time() + 4 * half.inbound.weather.latency_seconds)
 
     def link_of(self, call: int) -> Link | None:
         """The caller's connection, once there is one."""
@@ -148,7 +164,11 @@ async def _open_simulation(plan: Plan, network: VirtualNetwork, rig: Rig, chroni
             )
         )
         network.weather_at |= {cloud.port: plan.vapi_weather, cloud.transport_port: plan.vapi_weather}
-        yield World(plan, network, cloud, engine, FaultyDatabase(memory), chronicle)
+        world = World(plan, network, cloud, engine, FaultyDatabase(memory), chronicle)
+        network.on_link = world.on_link
+        seeded = len(await memory.rows("replacements", {}))
+        yield world
+        world.replacements = len(await memory.rows("replacements", {})) - seeded
 
 
 def _settings(world: World, rig: Rig) -> Settings:
@@ -205,6 +225,7 @@ class _Run:
                 self.world.calls.append(call)
                 nursery.start_soon(self._hold, call, f"{url}?protocol={planned.protocol}")
             nursery.start_soon(self.misfortunes, self.world)
+        self.world.held_at = trio.current_time()
         held.set()
 
     async def _hold(self, call: HeldCall, url: str) -> None:
@@ -229,6 +250,7 @@ class _Run:
         with trio.move_on_after(SETTLE_SECONDS):
             while product_tasks() - before:  # noqa: ASYNC110
                 await trio.sleep(0.05)  # no event tells of a task's end
+            self.world.settled_at = trio.current_time()
         self.world.tasks_left = product_tasks() - before
         self._look_at_legs()
 
