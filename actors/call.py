@@ -11,6 +11,7 @@ not written PLAYOUT_SECONDS later is dropped).
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 
 import structlog
 import trio
@@ -55,6 +56,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                         tool_posts.clone(), house.database, house.registry, house.reporter, record, log
                     ),
                     restart=Restart(),
+                    stop_seconds=limits.TOOL_STOP_SECONDS,
                 )
                 with _discarding(caller_audio, record, nursery):
                     vapi = await _open_vapi(record, house, nursery, vapi_side)
@@ -64,7 +66,12 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                     lambda: SilencePadder(agent_audio, caller, record, house.settings.tail_mode),
                     significant=True,
                 )
-                await call.start("VapiSocketWriter", lambda: VapiSocketWriter(caller_audio, vapi, record))
+                await call.start(
+                    "VapiSocketWriter",
+                    lambda: VapiSocketWriter(caller_audio, vapi, record),
+                    finish=partial(_drop_uplink, caller_audio, record),
+                    stop_seconds=limits.FRAME_OUT_SECONDS,
+                )
                 await call.start("ControlMessageWatcher", lambda: ControlMessageWatcher(vapi, to_caller, record))
                 await agent_audio.wait_ended()
                 await trio.sleep(limits.PLAYOUT_SECONDS)  # as a rule cancelled by the padder's end: all is written
@@ -77,7 +84,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
         record.phase = "over"
         _refuse_tools(record.tool_posts, tool_posts)
         # Closed by the writer and the padder, if they ever began.
-        record.counts["uplink_bytes_discarded"] += caller_audio.close()
+        _drop_uplink(caller_audio, record)
         record.counts["downlink_bytes_discarded"] += agent_audio.close()
         record.peaks["caller_audio_seconds"] = to_vapi.statistics().peak_seconds
         record.peaks["agent_audio_seconds"] = to_caller.statistics().peak_seconds
@@ -111,6 +118,11 @@ def _discarding(caller_audio: AudioReceiveChannel, record: CallRecord, nursery: 
         yield
     finally:
         listening.cancel()
+
+
+def _drop_uplink(caller_audio: AudioReceiveChannel, record: CallRecord) -> None:
+    """No more goes to Vapi but the frame in hand. Cut, it would leave nothing to be said behind it: no end-call."""
+    record.counts["uplink_bytes_discarded"] += caller_audio.close()
 
 
 def _refuse_tools(

@@ -47,6 +47,7 @@ class EngineReporter:
     engine_url: str
     simulation_id: str | None
     counts: Counter[str] = attrs.field(factory=Counter)
+    peak_queued: int = 0
     _queue: tuple["trio.MemorySendChannel[dict[str, Any]]", "trio.MemoryReceiveChannel[dict[str, Any]]"] = attrs.field(
         factory=lambda: trio.open_memory_channel[dict[str, Any]](limits.REPORTS_ITEMS)
     )
@@ -59,7 +60,7 @@ class EngineReporter:
         try:
             self._queue[0].send_nowait({"service": "agent", "event_type": "agent_tool_call", "data": data})
             queued = self._queue[0].statistics().current_buffer_used
-            self.counts["peak_queued"] = max(queued, self.counts["peak_queued"])
+            self.peak_queued = max(queued, self.peak_queued)
         except (trio.WouldBlock, trio.ClosedResourceError):
             self._drop("queue_full", name)
 

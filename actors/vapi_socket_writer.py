@@ -21,7 +21,9 @@ class VapiSocketWriter:
 
     Vapi's end-of-turn detection counts what it hears: gaps stall it, and audio faster than real time
     breaks it. So the zero frames begin UPLINK_SILENT_SECONDS after the last frame, one per 20 ms.
-    Ends: with `caller_audio`. A Vapi that takes nothing for UPLINK_STALL_SECONDS raises VapiLost.
+    Ends: with `caller_audio`; closed under it, after the frame in hand. A Vapi that takes nothing for
+    UPLINK_STALL_SECONDS raises VapiLost, unless it has said goodbye: then what it last said is played out, and
+    what is meant for it is discarded.
     Restart: never; half a frame may be on the wire.
     Cancelled: the frame in hand and what is queued are lost, and counted; the leg may be torn.
     """
@@ -42,7 +44,7 @@ class VapiSocketWriter:
                 else:
                     silent_frame_at = max(silent_frame_at, trio.current_time()) + limits.FRAME_SECONDS
                     await self._fill_in()
-        except trio.EndOfChannel:
+        except (trio.EndOfChannel, trio.ClosedResourceError):
             return
         finally:
             self.record.counts["uplink_bytes_discarded"] += self.caller_audio.close()
@@ -63,4 +65,6 @@ class VapiSocketWriter:
         try:
             await self.leg.send_audio(pcm)
         except LegStalled:
+            if self.record.vapi_said_goodbye:
+                raise LegClosed from None
             raise VapiLost(f"Vapi took no audio for {limits.UPLINK_STALL_SECONDS:g} s") from None

@@ -43,7 +43,7 @@ async def open_embedded_server(folder: Path | None = None) -> AsyncIterator[str]
         await launch.serve(data, lasting=folder is not None)
         yield launch.url
     finally:
-        with trio.move_on_after(limits.SERVER_STOP_SECONDS + 2 * limits.SERVER_WATCHDOG_SECONDS, shield=True):
+        with trio.move_on_after(limits.SERVER_END_SECONDS, shield=True):
             await launch.stop()
 
 
@@ -156,31 +156,42 @@ class _Launch:
 
     async def stop(self) -> None:
         """Stop what runs, and have the folder removed. Bounded: each step has its own limit."""
-        if self._child is not None:
-            for signal_number, seconds in (
-                (signal.SIGINT, limits.SERVER_STOP_SECONDS),
-                (signal.SIGQUIT, 1),
-                (signal.SIGKILL, 1),
-            ):
-                with trio.move_on_after(seconds):
-                    self._child.send_signal(signal_number)
-                    await self._child.wait()
-                    self._tell("stopped")
-                    break
-        if self._pipe is not None:
-            os.close(self._pipe)
+        try:
+            try:
+                await self._stop_child()
+            finally:
+                if self._pipe is not None:
+                    os.close(self._pipe)
+            await self._clear_away()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+
+    async def _stop_child(self) -> None:
+        if self._child is None:
+            return
+        for signal_number, seconds in (
+            (signal.SIGINT, limits.SERVER_STOP_SECONDS),
+            (signal.SIGQUIT, limits.SERVER_KILL_SECONDS),
+            (signal.SIGKILL, limits.SERVER_KILL_SECONDS),
+        ):
+            with trio.move_on_after(seconds):
+                self._child.send_signal(signal_number)
+                await self._child.wait()
+                self._tell("stopped")
+                break
+
+    async def _clear_away(self) -> None:
         if self._watchdog is not None:
             with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS) as too_slow:
                 await self._watchdog.wait()
             if too_slow.cancelled_caught:
-                with trio.move_on_after(1):
+                with trio.move_on_after(limits.SERVER_KILL_SECONDS):
                     self._watchdog.kill()
                     await self._watchdog.wait()
         with trio.move_on_after(limits.SERVER_WATCHDOG_SECONDS):
             # The watchdog's work already, unless we were cancelled before it started, or somebody killed it.
             await trio.to_thread.run_sync(lambda: shutil.rmtree(self._private, ignore_errors=True))
-        if self._lock is not None:
-            os.close(self._lock)
 
     async def _start(self, command: list[str]) -> trio.Process:
         """Run one of PostgreSQL's programs under the watchdog's eye, its output in our log."""

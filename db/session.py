@@ -94,7 +94,7 @@ async def open_session(loop: AsyncioLoop, pool: Any) -> AsyncIterator[Session]:
     try:
         yield Session(loop, connection)
     finally:
-        with trio.move_on_after(limits.DATABASE_RELEASE_SECONDS + 1, shield=True):
+        with trio.move_on_after(limits.DATABASE_HAND_BACK_SECONDS, shield=True):
             await _release(loop, pool, connection)
 
 

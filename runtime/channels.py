@@ -169,9 +169,6 @@ class AudioReceiveChannel:
         """`receive` would not wait: something is queued, or somebody has closed."""
         return bool(self._state.items) or self._state.send_closed or self._state.receive_closed
 
-    def empty(self) -> bool:
-        return not self._state.items
-
     async def wait_ended(self) -> None:
         """Until the sender has closed. What is queued then can still be received."""
         await trio.lowlevel.checkpoint()

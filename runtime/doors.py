@@ -193,7 +193,7 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
         lambda: voice,
         significant=True,
         finish=voice.drain,
-        stop_seconds=limits.DRAIN_SECONDS + limits.CALLS_END_SECONDS * 2,
+        stop_seconds=limits.DRAIN_SECONDS + limits.CALLS_END_SECONDS + limits.CHILD_STOP_SECONDS,
     )
 
 

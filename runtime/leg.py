@@ -71,5 +71,6 @@ class Leg(Protocol):
 
         Closed by force, what the peer has not taken yet is lost.
 
-        Returns whether the peer has closed too: False means that nobody knows what it has heard.
+        Returns whether the peer has said Close too: False, also when the connection broke meanwhile, means that
+        nobody knows what it has heard.
         """

@@ -4,8 +4,8 @@ the library leaves open.
 - The peer is gone (`ended`): the socket is closed at once, not when the garbage collector finds it.
 - A send was cut with half a frame on the wire (`torn`): nothing is sent behind it, by whomever.
 - The library has done with the connection (`farewell`): the stream is closed, after the frame that is still owed.
-- How long we have waited for the peer (`listened_seconds`), and whether it takes what we send (`sends_taken`):
-  what a heartbeat (runtime/heartbeat.py) judges by.
+- How long we have waited for the peer (`listened_seconds`), and whether it takes what we send (`sends_taken`,
+  `sending_since`): what a heartbeat (runtime/heartbeat.py) judges by.
 """
 
 from collections.abc import Callable
@@ -30,6 +30,7 @@ class LegStream(trio.abc.Stream):
 
     `given_up`: why we stopped waiting for a peer that is silent; empty while we have not.
     `close_said`: a Close frame went out. `sends_taken`: how many sends had to wait for the peer and were then taken.
+    `sending_since`: since when a send is under way; None while there is none.
     """
 
     inner: trio.abc.Stream
@@ -40,6 +41,7 @@ class LegStream(trio.abc.Stream):
     given_up: str = ""
     close_said: bool = False
     sends_taken: int = 0
+    sending_since: float | None = None
     _sending: trio.Lock = attrs.field(factory=trio.Lock)
     _listened_seconds: float = 0.0
     _listening_since: float | None = None
@@ -74,13 +76,13 @@ class LegStream(trio.abc.Stream):
             if self.torn:
                 raise trio.BrokenResourceError("half a frame is on the wire")
             self.close_said = self.close_said or data[:1] == _CLOSE_FRAME
-            began = trio.current_time()
+            began = self.sending_since = trio.current_time()
             whole = False
             try:
                 await self.inner.send_all(data)
                 whole = True
             finally:
-                self.torn = not whole
+                self.torn, self.sending_since = not whole, None
             self.sends_taken += trio.current_time() - began >= limits.SEND_WAITED_SECONDS
 
     async def wait_send_all_might_not_block(self) -> None:

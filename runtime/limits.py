@@ -30,7 +30,9 @@ DOWNLINK_STALL_SECONDS: Final = 8.0  # a caller's network may pause; longer than
 PING_SECONDS: Final = 4.0  # a ping that often on each leg
 PONG_SECONDS: Final = 5.0  # of listening, without the pong: a network may pause, but we want to know within 10 s
 PONG_LOOK_SECONDS: Final = 0.1  # between two looks at how long we have listened
-SEND_WAITED_SECONDS: Final = 0.1  # a send this long waited for the peer; a shorter one perhaps for our own loop
+# A send this long found no room at once, and the peer then made some; below a frame, since a peer that reads as it
+# plays makes room frame by frame. Our own loop may be as slow: a vanished peer is then found when no more fits.
+SEND_WAITED_SECONDS: Final = 0.010
 
 # --- Setting up and tearing down.
 SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket
@@ -44,11 +46,11 @@ LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
 PLAYOUT_SECONDS: Final = 10.0  # Vapi has ended: to write out what is queued; as much as agent_audio holds
 LAST_WORDS_SECONDS: Final = 3.0  # then for the caller to take what the socket's buffer holds: 1.4 s of audio
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
+FRAME_OUT_SECONDS: Final = 0.05  # a frame that is being sent goes out whole within this time, unless Vapi is stuck
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported
 DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long
 HYPERCORN_STOP_SECONDS: Final = 6.0  # its own connections get 3 s of grace, and should be gone then
-CALLS_END_SECONDS: Final = 8.0  # for all of them to end in order: five actors, two closes, each bounded
 MAX_CALLS: Final = 200  # measured by nobody yet: what one process should carry with room to spare
 
 # --- The webhook. The deadlines nest: tool 15 < answer 17 < Vapi 20 < gateway 25.
@@ -101,7 +103,28 @@ LEDGER_HOURS: Final = 24  # no call lasts longer, and no POST is delivered later
 SERVER_INITDB_SECONDS: Final = 60  # 0.6 s on an idle machine; a container on a busy one was seen to take ten times that
 SERVER_START_SECONDS: Final = 30  # recovery after a crash included
 SERVER_STOP_SECONDS: Final = 5  # a fast shutdown; then the server is stopped without its leave
+SERVER_KILL_SECONDS: Final = 1  # for a process to go that was told to at once
 SERVER_WATCHDOG_SECONDS: Final = 3  # to remove the folder
+SERVER_END_SECONDS: Final = (
+    SERVER_STOP_SECONDS
+    + 2 * SERVER_KILL_SECONDS  # SIGQUIT, SIGKILL
+    + (SERVER_WATCHDOG_SECONDS + SERVER_KILL_SECONDS)  # the watchdog, and to kill it
+    + SERVER_WATCHDOG_SECONDS  # to remove the folder without it
+    + 1  # so that the steps' own limits come first
+)
 SERVER_LOCK_SECONDS: Final = 5  # for a killed predecessor's server to stop; its watchdog needs 3 s at most
 SERVER_POLL_SECONDS: Final = 0.02  # between two looks at a file that another process writes
 SERVER_SOCKET_PATH_BYTES: Final = 103  # what macOS allows; Linux has 107
+
+# --- The end of a call, step by step: what it takes when each step needs all of its time.
+# A tool that is stopped leaves a savepoint, its transaction and its connection behind in order; all that is shielded.
+DATABASE_HAND_BACK_SECONDS: Final = DATABASE_RELEASE_SECONDS + 1  # the limit round the release, which has its own
+TOOL_STOP_SECONDS: Final = (
+    DATABASE_COMMIT_SECONDS + DATABASE_ROLLBACK_SECONDS + DATABASE_HAND_BACK_SECONDS + CHILD_STOP_SECONDS
+)
+CALLS_END_SECONDS: Final = (
+    4 * CHILD_STOP_SECONDS  # reader, writer, padder, watcher
+    + TOOL_STOP_SECONDS  # the dispatcher
+    + (3 * CLOSE_SECONDS + CLOSE_SECONDS)  # goodbye to Vapi, then its socket by force
+    + (LAST_WORDS_SECONDS + 2 * CLOSE_SECONDS)  # the caller's socket
+)  # 21 s; all calls end at once

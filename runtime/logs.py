@@ -17,14 +17,17 @@ STDERR: Final = 2
 
 
 class LossyStderr:
-    """Standard error, of which a call must not depend: when its reader has gone, lines are lost, and nothing else.
+    """Standard error, on which a call must not depend: when its reader has gone, lines are lost, and nothing else.
 
+    A reader that stays and does not read stops this process once the pipe is full, as it stops any program.
     Unbuffered: what cannot be written must not wait for the end of the process and fail there.
     """
 
     def write(self, text: str) -> None:
         with suppress(OSError):
-            os.write(STDERR, text.encode(errors="backslashreplace"))
+            left = text.encode(errors="backslashreplace")
+            while left:  # a pipe may take a part of it
+                left = left[os.write(STDERR, left) :]
 
     def flush(self) -> None:
         """Nothing is kept."""

@@ -106,7 +106,8 @@ class VoiceDoor:
             record.ending = ending
             self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
             # Vapi's last words may still be in the socket's buffer, where a close by force would lose them.
-            last_words = ending.by == "vapi" and not record.counts["playouts_cut"]
+            spoken = record.counts["downlink_bytes"] and not record.counts["playouts_cut"]
+            last_words = ending.by == "vapi" and spoken
             seconds = limits.LAST_WORDS_SECONDS if last_words else limits.CLOSE_SECONDS
             with trio.move_on_after(seconds + limits.CLOSE_SECONDS * 2, shield=True):
                 await leg.aclose(ending.code, ending.reason, seconds)

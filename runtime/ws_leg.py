@@ -18,7 +18,7 @@ import attrs
 import structlog
 import trio
 import trio_websocket
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
 
 from runtime import limits
@@ -131,14 +131,21 @@ class WebSocketLeg:
                         await self._send(self._wire.farewell)
                     self._leaving = self._leaving or self._connection.closed is None
                     await self._connection.aclose(code, reason)
-                    how = self._connection.closed
-                    peer_closed = not self._stream.torn and not (how and how.code in _PEER_DID_NOT_CLOSE)
+                    peer_closed = not self._stream.torn and self._has_read_a_close()
         with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self._stream)
         return peer_closed
 
+    def _has_read_a_close(self) -> bool:
+        """From a peer that understood us. The library's `closed` does not tell: it is 1000 from the moment our own
+        Close goes out, and stays so when the connection breaks before the peer's has come."""
+        how = self._connection.closed
+        read = self._connection._wsproto.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
+        return read and not (how and how.code in _PEER_DID_NOT_CLOSE)
+
     async def ping(self, payload: bytes) -> None:
-        """Returns with the pong, or when the stream has ended: no ping follows a Close."""
+        """Returns with the pong. No ping follows a Close: then it returns when the stream has ended; and a ping whose
+        connection ends before the pong never returns."""
         try:
             await self._connection.ping(payload)
         except trio_websocket.ConnectionClosed:

@@ -16,6 +16,7 @@ Rule = Callable[[World], Iterator[str]]
 VANISHED_SECONDS: Final = 10.0
 PROMPT_SECONDS: Final = 0.1
 UNSEEN: Final = ("caller vanishes", "caller reads nothing", "vapi vanishes", "vapi reads nothing")
+SIGNALS: Final = ("sigterm", "second sigterm")
 FAST: Final = 1e9
 ENDS_OF_WORK: Final = ("call-over", "orphan_ended", "possibly_billed", "has left", "report_dropped")
 CODES: Final = {
@@ -75,8 +76,8 @@ def every_channel_kept_its_bound(world: World) -> Iterator[str]:
                 yield f"{call.id}: no peak of {name} was recorded"
             elif call.peaks[name] > max(bound, longest) + 0.001:  # peaks are rounded to milliseconds
                 yield f"{call.id}: {name} reached {call.peaks[name]:.3f} s, its bound is {bound:g} s"
-    if world.house is not None and world.house.reporter.counts["peak_queued"] > limits.REPORTS_ITEMS:
-        yield f"{world.house.reporter.counts['peak_queued']} reports were queued"
+    if world.house is not None and world.house.reporter.peak_queued > limits.REPORTS_ITEMS:
+        yield f"{world.house.reporter.peak_queued} reports were queued"
 
 
 def calls_end_in_time(world: World) -> Iterator[str]:
@@ -109,8 +110,9 @@ def _ends(world: World, call: Witness) -> Iterator[tuple[str, float, float]]:
         ended_at = _ended_at(world, call.at_vapi)
         if ended_at is not None and not any("vapi" in one.kind for one in held_up):
             yield "Vapi had ended the call", ended_at, played_out + prompt
+    hindered = 0.0 if all(fault.kind in SIGNALS for fault in world.plan.faults) else limits.CALLS_END_SECONDS
     for signalled, bound in zip(world.signalled_at, (limits.DRAIN_SECONDS, 0.0), strict=False):
-        yield "SIGTERM", signalled, bound + limits.CALLS_END_SECONDS + prompt
+        yield "SIGTERM", signalled, bound + hindered + prompt
 
 
 def _stalls(world: World) -> float:
@@ -203,10 +205,17 @@ def calm_runs_go_right(world: World) -> Iterator[str]:
         if held.report is None or held.report.ending != "caller_hung_up" or held.report.violations:
             yield f"a caller saw {held.report and (held.report.outcome, held.report.violations)}"
     for call in witnesses(world):
+        if world.house is not None and world.house.vapi_calls.counts and not _guests_called(world):
+            yield f"Vapi's calls were ended in roundabout ways: {dict(world.house.vapi_calls.counts)}"
         if call.held and call.reason != "call_ended":
             yield f"{call.id} ended with {call.reason}"
         if call.at_vapi and call.at_vapi.violations:
             yield f"{call.id}: Vapi did not understand {call.at_vapi.violations}"
+
+
+def _guests_called(world: World) -> bool:
+    """Somebody else's call was begun, and perhaps left in its set-up."""
+    return any(call.held is None for call in witnesses(world))
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -41,11 +42,13 @@ class Tally:
     calls: int = 0
     virtual_seconds: float = 0.0
     peaks: dict[str, float] = attrs.field(factory=dict)
+    happened: Counter[str] = attrs.field(factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.runs += 1
         self.calls += outcome.calls
         self.virtual_seconds += outcome.virtual_seconds
+        self.happened.update(outcome.happened)
         for name, peak in outcome.peaks.items():
             self.peaks[name] = max(peak, self.peaks.get(name, 0.0))
         if outcome.breaches:
@@ -85,7 +88,7 @@ def run_guarded(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None
     except (Exception, Spins, BaseExceptionGroup) as exc:  # noqa: BLE001  # what the harness raises is a breach of the seed, and told as one
         where = traceback.format_exception(exc)[-4:]
         line = f"the run raised {exc!r}: {' '.join(' '.join(where).split())}"
-        return Outcome(seed, str(plan_for(seed)), (line,), "", 0.0, time.perf_counter() - began, 0, {})
+        return Outcome(seed, str(plan_for(seed)), (line,), "", 0.0, time.perf_counter() - began, 0, {}, Counter())
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -154,6 +157,8 @@ def _sum_up(tally: Tally, wall_seconds: float, console: Console) -> None:
         f" in {wall_seconds:.0f} s of wall time; fullest channels: {peaks or 'none'}",
         soft_wrap=True,
     )
+    happened = ", ".join(f"{name} {count}" for name, count in sorted(tally.happened.items()))
+    console.print(f"[dim]{happened}[/dim]", soft_wrap=True)
     if tally.failed:
         seeds = " ".join(str(outcome.seed) for outcome in sorted(tally.failed, key=lambda failed: failed.seed)[:20])
         console.print(f"[red]{len(tally.failed)} seeds failed[/red]: {seeds}")

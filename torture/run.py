@@ -3,6 +3,7 @@
 import gc
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from torture.plan import Plan, plan_for
 from torture.world import Rig, World, run_plan
 
 MS_PER_WORD = 40
+NOTEWORTHY = ("interruptions", "interrupted_bytes", "tool_results", "tool_errors", "tool_duplicates", "playouts_cut")
 
 
 @attrs.frozen
@@ -35,6 +37,8 @@ class Outcome:
     wall_seconds: float
     calls: int
     peaks: dict[str, float]
+    happened: Counter[str]
+    """How often each thing came about that a run can miss: faults that strike nothing prove nothing."""
 
 
 def run_seed(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None) -> Outcome:
@@ -64,12 +68,25 @@ def run_seed(seed: int, rig: Rig, show: Callable[[Entry], None] | None = None) -
         wall_seconds=time.perf_counter() - began,
         calls=len(world.cloud.calls),
         peaks=_peaks(chronicle),
+        happened=_happened(world),
     )
 
 
 async def _held(plan: Plan, rig: Rig, chronicle: Chronicle, trace: TraceHash) -> tuple[World, TraceHash, float]:
     world = await run_plan(plan, rig, chronicle, misfortunes)
     return world, trace, trio.current_time()
+
+
+def _happened(world: World) -> Counter[str]:
+    found = Counter[str]()
+    for entry in world.chronicle.of("call-over"):
+        found["ended: " + entry.data["reason"].partition(":")[0]] += 1
+        counts: dict[str, int] = entry.data["counts"]
+        found.update({name: counts[name] for name in NOTEWORTHY if counts.get(name)})
+    if world.house is not None:
+        found.update(world.house.vapi_calls.counts)
+        found["reports dropped"] += world.house.reporter.counts["dropped"]
+    return +found
 
 
 def _peaks(chronicle: Chronicle) -> dict[str, float]:

@@ -148,6 +148,23 @@ async def test_writer_raises_vapi_lost_when_vapi_takes_nothing() -> None:
         await caller_audio.send(FRAME)
 
 
+async def test_audio_is_discarded_and_nothing_raised_when_vapi_has_said_goodbye_and_takes_nothing(
+    nursery: trio.Nursery,
+) -> None:
+    writer, leg, caller_audio, record = writing()
+    leg.stalled = True
+    nursery.start_soon(run, writer)
+    await caller_audio.send(FRAME)
+    await trio.sleep(1)
+    record.vapi_said_goodbye = True
+    await trio.sleep(4)
+    await caller_audio.send(FRAME)
+    await trio.sleep(4)
+    assert record.counts["uplink_bytes"] == 0
+    assert record.counts["uplink_bytes_discarded"] == 2 * len(FRAME)
+    nursery.cancel_scope.cancel()
+
+
 async def test_caller_is_not_held_up_when_vapis_leg_has_closed(nursery: trio.Nursery) -> None:
     writer, leg, caller_audio, record = writing(0.1)
     leg.closed = True

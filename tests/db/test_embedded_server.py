@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import psutil
 import pytest
 import trio
+import trio.testing
 
 from db import embedded, server_binaries
 from db.embedded import EmbeddedServerError, open_embedded_server
@@ -270,3 +272,63 @@ async def test_error_quotes_the_server_when_it_does_not_start(lasting_folder: Pa
     with pytest.raises(EmbeddedServerError, match=r"PostgreSQL did not start: .*configuration file"):
         async with open_embedded_server(lasting_folder):
             pytest.fail("it started")
+
+
+@attrs.define
+class Immortal:
+    """A process that no signal ends. Mutable: `signals`, what it was told."""
+
+    signals: list[int] = attrs.field(factory=list)
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def wait(self) -> None:
+        await trio.sleep_forever()
+
+
+async def test_every_step_of_the_stop_is_taken_when_no_process_ends(
+    lasting_folder: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    child, watchdog = Immortal(), Immortal()
+    folders: list[Path] = []
+    lock = os.open(lasting_folder / "lock", os.O_RDWR | os.O_CREAT)
+
+    async def watch(launch: Any) -> None:
+        launch._lock, launch._child, launch._watchdog = lock, child, watchdog
+        folders.append(launch._private)
+        raise EmbeddedServerError("enough")
+
+    monkeypatch.setattr(embedded._Launch, "watch", watch)
+    with pytest.raises(EmbeddedServerError, match="enough"):
+        async with open_embedded_server():
+            pytest.fail("it started")
+    assert child.signals == [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]
+    assert watchdog.signals == [signal.SIGKILL]
+    assert [folder.exists() for folder in folders] == [False]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(lock)
+
+
+async def test_lock_is_given_back_when_the_server_cannot_be_told_to_stop(
+    lasting_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = os.open(lasting_folder / "lock", os.O_RDWR | os.O_CREAT)
+
+    class Foreign(Immortal):
+        def send_signal(self, _number: int) -> None:
+            raise PermissionError
+
+    async def watch(launch: Any) -> None:
+        launch._lock, launch._child = lock, Foreign()
+        raise EmbeddedServerError("enough")
+
+    monkeypatch.setattr(embedded._Launch, "watch", watch)
+    with pytest.raises(PermissionError):
+        async with open_embedded_server():
+            pytest.fail("it started")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(lock)

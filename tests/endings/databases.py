@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from db.door import Answer, Database, DatabaseUnavailable, Effect, Work
+from runtime import limits
 
 
 @attrs.define(eq=False)
@@ -56,3 +57,20 @@ class SlowDatabase:
     async def ping(self) -> None:
         self._be_there()
         await self.inner.ping()
+
+
+@attrs.define(eq=False)
+class StuckAtCommit(SlowDatabase):
+    """Its server takes a COMMIT and answers nothing more: as db/session.py, it waits its time out, shielded, then for
+    its connection. `stuck`: a tool is there."""
+
+    stuck: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
+        answer = await SlowDatabase.run_once(self, call_id, tool_call_id, fingerprint, effect)
+        self.stuck.set()
+        silence_seconds = limits.DATABASE_COMMIT_SECONDS + limits.DATABASE_HAND_BACK_SECONDS
+        with trio.move_on_after(silence_seconds, shield=True):
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return answer

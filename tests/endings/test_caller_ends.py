@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from runtime import limits
-from simulation.network import Weather
+from simulation.network import Link, Weather
+from simulation.scenario import AgentTurn
 from simulation.websockets import close_socket
 from tests.endings.stage import (
     ANSWERED_A_PING_SECONDS,
@@ -130,6 +131,56 @@ async def test_caller_hangs_up_when_vapi_takes_nothing_and_he_is_not_read_any_mo
         nursery.start_soon(act, call)
         await call.gone(limits.UPLINK_STALL_SECONDS)
         await call.stage.world.ended(call.at_vapi, limits.ORPHAN_SECONDS)
+
+
+def is_reset_to_us(link: Link) -> None:
+    link.half("client").be_reset_at(trio.current_time())
+
+
+def finishes(link: Link) -> None:
+    link.half("server").outbound.finish(trio.current_time())
+    link.half("client").news.unpark_all()
+
+
+@pytest.mark.parametrize("breaks", [is_reset_to_us, finishes])
+async def test_call_at_vapi_is_ended_another_way_when_its_socket_breaks_before_vapis_close(
+    breaks: Callable[[Link], None],
+) -> None:
+    """Our end-call and our Close went out, and nobody has read them."""
+    async with open_stage() as stage, stage.live_call(speaks=True) as call:
+        await trio.sleep(1.005)
+        call.vapi_link.deafen("server")
+        call.link.client.close()
+        await trio.sleep(0.05)
+        breaks(call.vapi_link)
+        await call.gone(AT_ONCE_SECONDS)
+        counts = stage.world.doors.house.vapi_calls.counts
+        await stage.world.until(lambda: counts == {"orphans_ended": 1}, limits.ORPHAN_SECONDS)
+        assert call.at_vapi.ended_by == "control"
+
+
+@pytest.mark.parametrize("breaks", [is_reset_to_us, finishes])
+async def test_orphan_is_ended_another_way_when_its_socket_breaks_before_vapis_close(
+    breaks: Callable[[Link], None],
+) -> None:
+    """The caller has left while the call was made: its socket is dialled to say end-call, and takes it unread."""
+    async with open_stage() as stage:
+        cloud = stage.world.cloud
+        cloud.agent = (AgentTurn(),)
+        cloud.behaviour = attrs.evolve(cloud.behaviour, post_delay_seconds=1)
+        async with stage.call() as call:
+            await trio.sleep(0.5)
+            call.link.client.close()
+            await stage.world.until(lambda: stage.network.links_to(cloud.transport_port) != [])
+            link = stage.network.links_to(cloud.transport_port)[0]
+            while not link.half("client").inbound.sent_bytes:
+                await trio.sleep(0.001)
+            link.deafen("server")
+            await trio.sleep(0.05)
+            breaks(link)
+            counts = stage.world.doors.house.vapi_calls.counts
+            await stage.world.until(lambda: counts == {"orphans_ended": 1}, limits.ORPHAN_SECONDS)
+            assert call.at_vapi.ended_by == "control"
 
 
 def vanishes(call: HeldCall) -> None:

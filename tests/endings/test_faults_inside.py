@@ -18,7 +18,7 @@ from runtime import limits
 from runtime.record import CallRecord
 from simulation.caller_report import CallerReport
 from simulation.scenario import AgentTurn
-from tests.endings.databases import SlowDatabase
+from tests.endings.databases import SlowDatabase, StuckAtCommit
 from tests.endings.stage import AT_ONCE_SECONDS, FIND_CARD, HeldCall, Stage, open_stage, words
 
 INTERNAL_ERROR = (1011, "internal_error")
@@ -156,6 +156,22 @@ async def test_tools_answer_errors_and_recover_when_the_database_goes_away() -> 
             answers = heard(call)
             assert answers[2:4] == [NOT_REACHABLE] * 2
             assert all("4242" in answer for answer in answers[:2] + answers[4:])
+            assert failures(logs, call) == []
+
+
+async def test_stuck_commit_is_waited_for_and_nothing_is_an_error_when_the_caller_hangs_up() -> None:
+    async with open_memory_database() as memory:
+        database = StuckAtCommit(memory)
+        async with open_stage(database=database) as stage:
+            ask_for_a_tool(stage)
+            with capture_logs() as logs:
+                async with stage.live_call() as call:
+                    await stage.world.until(database.stuck.is_set)
+                    hung_up_at = trio.current_time()
+                    call.link.client.close()
+                    await call.gone(limits.TOOL_STOP_SECONDS)
+                    assert trio.current_time() - hung_up_at >= limits.DATABASE_COMMIT_SECONDS
+                await stage.world.ended(call.at_vapi)
             assert failures(logs, call) == []
 
 

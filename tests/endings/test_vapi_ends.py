@@ -8,8 +8,10 @@ import pytest
 import trio
 
 from runtime import limits
+from simulation import vapi_socket
 from simulation.behaviour import Behaviour
 from simulation.network import Weather
+from simulation.scenario import AgentTurn
 from tests.endings.stage import (
     ANSWERED_A_PING_SECONDS,
     AT_ONCE_SECONDS,
@@ -112,12 +114,12 @@ async def test_vapi_ends_when_a_tail_is_sent(act: Ends, told: tuple[int, str], m
 
 @asynccontextmanager
 async def slow_caller(
-    mode: str, seconds: float, bytes_per_second: float, buffer_bytes: int = 8 * 1024
+    mode: str, seconds: float, bytes_per_second: float, buffer_bytes: int = 8 * 1024, *, speaks: bool = False
 ) -> AsyncIterator[HeldCall]:
     """A live call in which the assistant has spoken for so long, while the caller's line took less than that."""
     async with open_stage(TAIL_MODE=mode) as stage:
         stage.world.cloud.agent = (attrs.evolve(GREETING, say=words(15)),)
-        async with stage.call() as call:
+        async with stage.call(speaks=speaks) as call:
             down = Weather(buffer_bytes=buffer_bytes, bytes_per_second=bytes_per_second)
             call.link.half("client").inbound.weather = down
             await call.live()
@@ -172,6 +174,39 @@ def vanishes(call: HeldCall) -> None:
 
 def reads_nothing(call: HeldCall) -> None:
     call.vapi_link.deafen("server")
+
+
+@MODES
+async def test_all_that_was_queued_is_played_out_when_vapi_says_ended_and_neither_reads_nor_closes(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closes_late(*_what: object) -> None:
+        await trio.sleep(2 * limits.PLAYOUT_SECONDS)
+
+    monkeypatch.setattr(vapi_socket, "close_socket", closes_late)
+    async with slow_caller(mode, seconds=8, bytes_per_second=24_000, speaks=True) as call:
+        cloud = call.stage.world.cloud
+        cloud.behaviour = attrs.evolve(cloud.behaviour, finish_seconds=2 * limits.PLAYOUT_SECONDS)
+        reads_nothing(call)
+        says_ended(call)
+        ended_at = trio.current_time()
+        await call_is_over(call, IN_ORDER, limits.PLAYOUT_SECONDS)
+        assert call.heard_at - ended_at > limits.UPLINK_STALL_SECONDS + 1
+        assert call.heard_bytes == call.record.counts["downlink_bytes"] + call.record.counts["tail_bytes"]
+        assert call.record.counts["playouts_cut"] == 0
+        assert call.record.counts["downlink_bytes_discarded"] <= 1, "half a sample at most"
+        assert call.record.counts["uplink_bytes_discarded"] > 0
+
+
+async def test_caller_is_left_at_once_when_the_call_never_spoke_and_he_does_not_answer() -> None:
+    """Last words are waited for only where there were any."""
+    async with open_stage() as stage:
+        stage.world.cloud.agent = (AgentTurn(),)
+        async with stage.live_call() as call:
+            call.link.deafen("client")
+            fails(call)
+            await call.gone(limits.CLOSE_SECONDS + AT_ONCE_SECONDS)
+            assert call.record.counts["downlink_bytes"] == 0
 
 
 @pytest.mark.parametrize("speaks", [True, False], ids=["speaking", "silent"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 
 import pytest
 import trio
@@ -114,6 +115,60 @@ async def test_peer_is_not_found_dead_when_our_audio_is_long_under_way(who: Who)
         nursery.start_soon(speak)
         with trio.move_on_after(60) as still_there:
             await wires.leg.receive()
+        assert still_there.cancelled_caught
+        nursery.cancel_scope.cancel()
+
+
+@both_legs
+async def test_peer_is_found_dead_when_it_sends_pings_and_takes_nothing(who: Who) -> None:
+    async with wired(who, Weather(buffer_bytes=1024)) as wires, trio.open_nursery() as nursery:
+        wires.link.deafen("client" if wires.side == "server" else "server")
+
+        async def send_pings() -> None:
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await wires.peer.say(Ping(bytes(100)))
+
+        nursery.start_soon(send_pings)
+        assert await wires.end() == NO_PONG
+        assert trio.current_time() <= limits.PING_SECONDS + limits.PONG_SECONDS + 0.2
+        await assert_given_up(wires)
+        nursery.cancel_scope.cancel()
+
+
+@both_legs
+@pytest.mark.parametrize("bytes_per_second", [inf, 48_000])  # our sends never wait, or nearly always
+async def test_peer_is_not_found_dead_when_nobody_reads_its_pong_and_it_takes_what_we_say(
+    who: Who, bytes_per_second: float
+) -> None:
+    async with wired(who) as wires, trio.open_nursery() as nursery:
+        theirs = wires.link.half("client" if wires.side == "server" else "server").inbound
+        theirs.weather = Weather(bytes_per_second=bytes_per_second, buffer_bytes=16 * 1024)
+        await wires.peer.speak(2, in_real_time=False)  # more than the library takes in before we receive
+        nursery.start_soon(wires.peer.live)
+        with trio.move_on_after(30):
+            while True:
+                await wires.leg.send_audio(FRAME)
+                await trio.sleep(limits.FRAME_SECONDS / 2)
+        for _ in range(100):
+            assert await wires.leg.receive() == Audio(FRAME)
+        assert not wires.socket_closed
+        nursery.cancel_scope.cancel()
+
+
+@both_legs
+async def test_peer_is_not_found_dead_when_it_plays_as_it_reads_far_behind_us(who: Who) -> None:
+    behind = Weather(bytes_per_second=48_000, buffer_bytes=400_000)  # 8 s
+    async with wired(who, behind) as wires, trio.open_nursery() as nursery:
+        nursery.start_soon(wires.peer.live)
+
+        async def speak() -> None:
+            while True:
+                await wires.leg.send_audio(FRAME)
+
+        nursery.start_soon(speak)
+        with trio.move_on_after(60) as still_there:
+            await wires.end()
         assert still_there.cancelled_caught
         nursery.cancel_scope.cancel()
 

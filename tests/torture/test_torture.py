@@ -27,9 +27,13 @@ def test_every_invariant_holds_when_two_hundred_calls_are_tortured() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "200 seeds" in done.stdout
     assert "every invariant held in every run" in done.stdout
+    # What was planned did come about.
+    happened = ("interruptions", "interrupted_bytes", "tool_duplicates", "orphans_ended", "ended: shutting_down")
+    for what in (*happened, "ended: vapi_lost", "ended: callee_no_answer", "ended: call_ended", "reports dropped"):
+        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in two hundred runs"
 
 
-@pytest.mark.parametrize("seed", [7, 10])  # one of them with TLS
+@pytest.mark.parametrize("seed", [7, 10, 25])  # one with TLS, one with several calls and faults
 def test_a_seed_is_the_same_run_when_another_process_replays_it(seed: int) -> None:
     seeds = f"{seed}..{seed}"
     first, second = (voice_torture("--seeds", seeds, "--trace", hash_seed=number) for number in ("1", "2"))
