@@ -1,4 +1,4 @@
-"""A whole world on real sockets: cloud, engine, doors and a database, in the test's own process."""
+"""A whole world in the test's own process: cloud, engine, doors and a database, on whatever network is installed."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -60,7 +60,7 @@ class World:
         return call
 
     async def until(self, holds: Callable[[], Any], within_seconds: float = 5.0) -> Any:
-        """Wait on real sockets for something to become true."""
+        """Wait for something to become true."""
         with trio.fail_after(within_seconds):
             while not (value := holds()):
                 await trio.sleep(0.01)
