@@ -148,3 +148,20 @@ async def test_call_is_refused_when_vapis_certificate_is_not_trusted(authority: 
             report = await world.call()
     assert (report.ending, report.close_code) == ("callee_no_answer", 1011)
     assert not world.cloud.calls
+
+
+async def test_vapi_is_told_of_the_end_when_callers_hang_up_behind_a_frame_and_vapi_speaks_tls(
+    authority: Authority,
+) -> None:
+    network = VirtualNetwork(weather=Weather(latency_seconds=0.02))
+    with network.installed():
+        async with open_world(tls=authority.cloud, SSL_CERT_FILE=str(authority.file)) as world:
+            for frame_ms in (20, 40, 60, 100):
+                await world.call(
+                    scenario=attrs.evolve(world.scenario, caller=world.scenario.caller[-2:]), frame_ms=frame_ms
+                )
+                await world.ended(world.cloud.calls[-1])
+            await trio.sleep(3)
+            roundabout = dict(world.doors.house.vapi_calls.counts)
+    assert [call.received_texts for call in world.cloud.calls] == [['{"type":"end-call"}']] * 4
+    assert roundabout == {}
