@@ -91,6 +91,8 @@ def tails_are_paid(world: World) -> Iterator[str]:
             yield from (f"{call.id}: {line}" for line in _unpaid(call.report, plan.tail_mode == "paced"))
         stretches = sum(entry.what == "speech-started" for entry in world.chronicle.entries if _is_of(call, entry.call))
         paid = call.count("tails") + call.count("tails_cut")
+        # A chunk that was under way when its speech was interrupted comes behind the `stopped`, and may have its own.
+        stretches += call.count("interruptions")
         if plan.calm and plan.behaviour.late_stopped_ms >= 0 and paid > stretches:
             yield f"{call.id}: {paid} tails behind {stretches} stretches of speech: one lies within its speech"
         if plan.calm and "speech-update" not in plan.behaviour.silent_texts and call.count("tails_overdue"):

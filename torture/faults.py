@@ -7,12 +7,13 @@ from typing import Final
 
 import trio
 
-from simulation.network import Link
+from simulation.network import Link, Side
 from torture.guests import visit
 from torture.plan import Fault, FaultKind
 from torture.world import Struck, World
 
 Act = Callable[[World, Fault], Awaitable[None]]
+SIDES: Final[tuple[Side, ...]] = ("client", "server")
 
 
 async def misfortunes(world: World) -> None:
@@ -58,8 +59,10 @@ def _on_vapi(act: Callable[[Link, Fault], None]) -> Act:
 
 
 def _stall(link: Link, fault: Fault) -> None:
-    link.deafen("client", fault.seconds)
-    link.deafen("server", fault.seconds)
+    """A line that is dead already stays so."""
+    for side in SIDES:
+        if link.half(side).inbound.held_until < trio.current_time() + fault.seconds:
+            link.deafen(side, fault.seconds)
 
 
 def _reset_by_caller(link: Link, _fault: Fault) -> None:
