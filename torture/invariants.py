@@ -105,7 +105,8 @@ def _ends(world: World, call: Witness) -> Iterator[tuple[str, float, float]]:
         elif one.kind in ("caller resets", "caller leaves without a word") and not held_up:
             yield one.kind, one.at, prompt
     if call.at_vapi is not None and call.at_vapi.ended_by in ("vapi", "assistant"):
-        slow = held_up or not _fast(world)
+        # A guest who breaks the protocol while we close cannot be understood any more, and is waited for.
+        slow = held_up or not _fast(world) or call.held is None
         played_out = limits.PLAYOUT_SECONDS + limits.LAST_WORDS_SECONDS if slow else queued
         ended_at = _ended_at(world, call.at_vapi)
         if ended_at is not None and not any("vapi" in one.kind for one in held_up):
