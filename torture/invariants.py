@@ -95,8 +95,8 @@ def _ends(world: World, call: Witness) -> Iterator[tuple[str, float, float]]:
     held_up = [one for one in struck if "stall" in one.kind or one.kind in UNSEEN]
     if call.report is not None:
         left_at = call.report.connected_mono + call.report.duration_seconds
-        # A line that is slow, or stands still, brings the news late; a peer whose bytes were corrupted is refused.
-        calm_line = not held_up and world.plan.caller_weather.bytes_per_second > FAST
+        # A line that stands still brings the news late; so does a slow one, to Vapi too: they lie behind audio then.
+        calm_line = not held_up and _fast(world)
         yield "the caller had gone", left_at, prompt if calm_line else VANISHED_SECONDS + 1.0 + _stalls(world)
     for one in struck:
         if one.kind in UNSEEN:
