@@ -33,7 +33,7 @@ def test_every_invariant_holds_when_two_hundred_calls_are_tortured() -> None:
         assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in two hundred runs"
 
 
-@pytest.mark.parametrize("seed", [7, 10, 25])  # one with TLS, one with several calls and faults
+@pytest.mark.parametrize("seed", [10, 25])  # one with TLS, one with several calls and faults
 def test_a_seed_is_the_same_run_when_another_process_replays_it(seed: int) -> None:
     seeds = f"{seed}..{seed}"
     first, second = (voice_torture("--seeds", seeds, "--trace", hash_seed=number) for number in ("1", "2"))
