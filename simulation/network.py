@@ -7,6 +7,7 @@ simulation's, run on it unmodified, in virtual time. Hosts do not matter on it, 
 import errno
 import itertools
 import random
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -18,7 +19,7 @@ import trio
 from simulation.pipe import Pipe, Weather
 from simulation.virtual_socket import Address, Half, Ports, VirtualSocket, os_error
 
-__all__ = ["Link", "Network", "TrioSockets", "VirtualNetwork", "Weather", "port_of"]
+__all__ = ["Link", "Network", "TrioSockets", "VirtualNetwork", "Weather", "close_with_reset", "port_of"]
 
 FIRST_PORT = 20_000
 FIRST_CLIENT_PORT = 40_000
@@ -53,6 +54,12 @@ class TrioSockets:
 def port_of(listeners: Sequence[trio.SocketListener]) -> int:
     """The port the listeners are bound to."""
     return int(listeners[0].socket.getsockname()[1])
+
+
+def close_with_reset(socket: trio.socket.SocketType) -> None:
+    """Close so that the peer is sent a reset and no FIN, and what is unread or unsent is lost."""
+    socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+    socket.close()
 
 
 Side = Literal["client", "server"]

@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio.testing
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.utilities import generate_accept_token
 
 from runtime.leg import Closed, LegClosed
@@ -50,6 +50,19 @@ async def ask(stream: trio.SocketStream) -> None:
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     await read_head(stream)
+
+
+def texts_and_close(stream: bytes) -> list[str | int]:
+    """What a WebSocket client said beside audio, from its request on."""
+    reader = Connection(ConnectionType.SERVER)
+    reader.receive_data(stream.partition(b"\r\n\r\n")[2])
+    said: list[str | int] = []
+    for event in reader.events():
+        if isinstance(event, TextMessage):
+            said.append(event.data)
+        elif isinstance(event, CloseConnection):
+            said.append(event.code)
+    return said
 
 
 @attrs.define(eq=False)

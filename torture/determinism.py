@@ -25,11 +25,9 @@ class TraceHash(trio.abc.Instrument):
     """What it is `add`ed, and as an instrument every step of every task with its virtual time, as one number."""
 
     clock: MockClock
-    steps: int = 0
     _hash: Any = attrs.field(factory=lambda: hashlib.blake2b(digest_size=8), repr=False)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
         self.add(f"{self.clock.current_time():.9f} {task.name}")
 
     def add(self, what: str) -> None:

@@ -1,13 +1,12 @@
 """The faults of a plan, made to happen: on the network, in the cloud, the engine, the database, and to the process."""
 
-import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import trio
 
-from simulation.network import Link, Side
+from simulation.network import Link, Side, close_with_reset
 from torture.guests import visit
 from torture.plan import Fault, FaultKind
 from torture.world import Struck, World
@@ -65,19 +64,14 @@ def _stall(link: Link, fault: Fault) -> None:
             link.deafen(side, fault.seconds)
 
 
-def _reset_by_caller(link: Link, _fault: Fault) -> None:
-    link.client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
-    link.client.close()
-
-
 def _half_close(link: Link, _fault: Fault) -> None:
     with suppress(OSError):
         link.client.shutdown(trio.socket.SHUT_WR)
 
 
-def _corrupt(side_that_sends: str) -> Callable[[Link, Fault], None]:
+def _corrupt(side_that_sends: Side) -> Callable[[Link, Fault], None]:
     def act(link: Link, fault: Fault) -> None:
-        pipe = link.half("client" if side_that_sends == "client" else "server").outbound
+        pipe = link.half(side_that_sends).outbound
         pipe.corrupt_at = pipe.sent_bytes + int(fault.seconds * 1000)
 
     return act
@@ -113,12 +107,22 @@ def _silent(world: World, port: int) -> Iterator[None]:
 
 def _resetting(world: World, port: int) -> Iterator[None]:
     """Those that are open now break; so does each that is made, when a request may be under way."""
-    for link in world.network.links_to(port):
-        if link.open:
-            link.reset()
+    _reset_all(world, port)
     world.breaking.add(port)
     yield
     world.breaking.discard(port)
+
+
+def _restarting(world: World, port: int) -> Iterator[None]:
+    """Those that are open now break, and nobody answers."""
+    _reset_all(world, port)
+    yield from _refusing(world, port)
+
+
+def _reset_all(world: World, port: int) -> None:
+    for link in world.network.links_to(port):
+        if link.open:
+            link.reset()
 
 
 def _stalling(world: World, port: int) -> Iterator[None]:
@@ -132,50 +136,22 @@ def _stalling(world: World, port: int) -> Iterator[None]:
         link.deafen("server", 0.0)
 
 
-async def _vapi_restarts(world: World, fault: Fault) -> None:
-    """Everything at Vapi's socket host breaks, and nobody answers there for a while."""
-    for link in world.network.links_to(world.cloud.transport_port):
-        if link.open:
-            link.reset()
-    world.network.refused.add(world.cloud.transport_port)
-    await trio.sleep(fault.seconds)
-    world.network.refused.discard(world.cloud.transport_port)
-
-
 async def _vapi_hangs_up(world: World, _fault: Fault) -> None:
     await trio.lowlevel.checkpoint()
     for call in world.cloud.calls:
         call.end("assistant-ended-call", by="assistant")
 
 
-async def _engine_fails(world: World, fault: Fault) -> None:
-    world.engine.fail_status = 503 if fault.seconds > 1.0 else 400
-    await trio.sleep(fault.seconds)
-    world.engine.fail_status = None
+def _for_a_while(part: str, knob: str, value: Callable[[float], Any], usual: Any, *, times: int = 1) -> Act:
+    """A knob of the world's `engine` or `database` stands differently for `times` the fault's seconds."""
 
+    async def happen(world: World, fault: Fault) -> None:
+        target = getattr(world, part)
+        setattr(target, knob, value(fault.seconds))
+        await trio.sleep(fault.seconds * times)
+        setattr(target, knob, usual)
 
-async def _engine_is_slow(world: World, fault: Fault) -> None:
-    world.engine.delay_seconds = fault.seconds
-    await trio.sleep(fault.seconds)
-    world.engine.delay_seconds = 0.0
-
-
-async def _database_is_away(world: World, fault: Fault) -> None:
-    world.database.away = True
-    await trio.sleep(fault.seconds)
-    world.database.away = False
-
-
-async def _database_is_slow(world: World, fault: Fault) -> None:
-    world.database.seconds = fault.seconds
-    await trio.sleep(fault.seconds * 2)
-    world.database.seconds = 0.0
-
-
-async def _database_breaks(world: World, fault: Fault) -> None:
-    world.database.breaks = True
-    await trio.sleep(fault.seconds)
-    world.database.breaks = False
+    return happen
 
 
 async def _sigterm(world: World, _fault: Fault) -> None:
@@ -184,7 +160,7 @@ async def _sigterm(world: World, _fault: Fault) -> None:
 
 
 ACTS: Final[dict[FaultKind, Act]] = {
-    "caller resets": _on_caller(_reset_by_caller),
+    "caller resets": _on_caller(lambda link, _: close_with_reset(link.client)),
     "caller leaves without a word": _on_caller(lambda link, _: link.client.close()),
     "caller vanishes": _on_caller(lambda link, _: link.cut()),
     "caller reads nothing": _on_caller(lambda link, _: link.deafen("client")),
@@ -194,7 +170,7 @@ ACTS: Final[dict[FaultKind, Act]] = {
     "vapi vanishes": _on_vapi(lambda link, _: link.cut()),
     "vapi reads nothing": _on_vapi(lambda link, _: link.deafen("server")),
     "vapi stalls": _on_vapi(_stall),
-    "vapi restarts": _vapi_restarts,
+    "vapi restarts": _at_port("sockets", _restarting),
     "vapi hangs up": _vapi_hangs_up,
     "caller's bytes are corrupted": _on_caller(_corrupt("client")),
     "vapi's bytes are corrupted": _on_vapi(_corrupt("server")),
@@ -206,12 +182,12 @@ ACTS: Final[dict[FaultKind, Act]] = {
     "webhooks reset": _at_port("webhooks", _resetting),
     "webhooks stall": _at_port("webhooks", _stalling),
     "engine refuses": _at_port("engine", _refusing),
-    "engine fails": _engine_fails,
-    "engine is slow": _engine_is_slow,
+    "engine fails": _for_a_while("engine", "fail_status", lambda seconds: 503 if seconds > 1.0 else 400, None),
+    "engine is slow": _for_a_while("engine", "delay_seconds", lambda seconds: seconds, 0.0),
     "engine resets": _at_port("engine", _resetting),
-    "database is away": _database_is_away,
-    "database is slow": _database_is_slow,
-    "database breaks": _database_breaks,
+    "database is away": _for_a_while("database", "away", lambda _: True, False),
+    "database is slow": _for_a_while("database", "seconds", lambda seconds: seconds, 0.0, times=2),
+    "database breaks": _for_a_while("database", "breaks", lambda _: True, False),
     "sigterm": _sigterm,
     "second sigterm": _sigterm,
 }

@@ -6,8 +6,6 @@ are gone.
 
 import base64
 import json
-import socket as stdlib_socket
-import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -15,8 +13,6 @@ from typing import Any
 import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
 
 from runtime import limits
 from runtime.record import CallRecord
@@ -24,9 +20,9 @@ from simulation.background import open_background
 from simulation.network import Link, TrioSockets, VirtualNetwork
 from simulation.scenario import AgentTurn, ToolCall
 from simulation.vapi_call import SimulatedCall
-from simulation.virtual_socket import VirtualSocket
 from simulation.websockets import open_client_socket
 from tests.fakes import assert_every_byte_is_counted, speech
+from tests.peers import texts_and_close
 from tests.world import World, open_world
 
 FRAME = speech(limits.FRAME_SECONDS)
@@ -53,12 +49,6 @@ def tasks_below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
     for nursery in task.child_nurseries:
         for child in nursery.child_tasks:
             yield from tasks_below(child)
-
-
-def reset(socket: VirtualSocket) -> None:
-    """Close it with a reset, as a process does that is killed with something unread."""
-    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0))
-    socket.close()
 
 
 @attrs.define(eq=False)
@@ -164,19 +154,6 @@ class HeldCall:
                 self.told = int(closed.reason.code), closed.reason.reason or ""
         finally:
             self.closed.set()
-
-
-def texts_and_close(stream: bytes) -> list[str | int]:
-    """What a WebSocket client said beside audio, from its request on."""
-    reader = Connection(ConnectionType.SERVER)
-    reader.receive_data(stream.partition(b"\r\n\r\n")[2])
-    said: list[str | int] = []
-    for event in reader.events():
-        if isinstance(event, TextMessage):
-            said.append(event.data)
-        elif isinstance(event, CloseConnection):
-            said.append(event.code)
-    return said
 
 
 @attrs.frozen

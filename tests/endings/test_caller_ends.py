@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from runtime import limits
-from simulation.network import Link, Weather
+from simulation.network import Link, Weather, close_with_reset
 from simulation.scenario import AgentTurn
 from simulation.websockets import close_socket
 from tests.endings.stage import (
@@ -19,7 +19,6 @@ from tests.endings.stage import (
     NOTICED_SECONDS,
     HeldCall,
     open_stage,
-    reset,
     words,
 )
 
@@ -45,7 +44,7 @@ async def half_closes(call: HeldCall) -> None:
 
 
 async def resets(call: HeldCall) -> None:
-    reset(call.link.client)
+    close_with_reset(call.link.client)
 
 
 async def hang_up(call: HeldCall, act: HangsUp) -> float:

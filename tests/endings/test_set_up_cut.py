@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from db.memory import open_memory_database
 from runtime import limits
 from simulation.behaviour import Behaviour
-from simulation.network import Link
+from simulation.network import Link, close_with_reset
 from simulation.scenario import AgentTurn
 from simulation.vapi_call import SimulatedCall
 from simulation.websockets import close_socket
@@ -27,7 +27,6 @@ from tests.endings.stage import (
     HeldCall,
     Stage,
     open_stage,
-    reset,
 )
 
 POST_SECONDS = 3.0
@@ -44,7 +43,7 @@ async def hang_up(call: HeldCall, politely: bool) -> None:
         if politely:
             nursery.start_soon(close_socket, call.connection, 1000)
         else:
-            reset(call.link.client)
+            close_with_reset(call.link.client)
         await call.gone(AT_ONCE_SECONDS)
     assert call.record.ending is not None
     assert call.record.ending.by == "caller"

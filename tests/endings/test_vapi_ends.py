@@ -10,7 +10,7 @@ import trio
 from runtime import limits
 from simulation import vapi_socket
 from simulation.behaviour import Behaviour
-from simulation.network import Weather
+from simulation.network import Weather, close_with_reset
 from simulation.scenario import AgentTurn
 from tests.endings.stage import (
     ANSWERED_A_PING_SECONDS,
@@ -20,7 +20,6 @@ from tests.endings.stage import (
     NOTICED_SECONDS,
     HeldCall,
     open_stage,
-    reset,
     words,
 )
 
@@ -56,7 +55,7 @@ def half_closes(call: HeldCall) -> None:
 
 
 def resets(call: HeldCall) -> None:
-    reset(call.vapi_link.server)
+    close_with_reset(call.vapi_link.server)
 
 
 IN_ORDER = (1000, "call_ended")

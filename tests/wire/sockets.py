@@ -1,21 +1,16 @@
 """Real sockets whose ends a test can see and break: a caller that only listens, and streams that are tapped."""
 
-import socket as stdlib_socket
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 from trio_websocket import ConnectionClosed
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
 
 from simulation.background import open_background
-from simulation.network import Network, TrioSockets
+from simulation.network import Network, TrioSockets, close_with_reset
 from simulation.websockets import open_client_socket
-
-LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
+from tests.peers import texts_and_close
 
 
 @attrs.define(eq=False)
@@ -68,21 +63,11 @@ class TappedStream(trio.abc.Stream):
 
     def reset(self) -> None:
         """Close so that the kernel sends RST: what is unread or unsent is lost, and no FIN tells the peer."""
-        self.inner.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, LINGER_NOT_AT_ALL)
-        self.inner.socket.close()
+        close_with_reset(self.inner.socket)
 
     def texts_and_close(self) -> list[str | int]:
         """What the WebSocket client at the other end said beside audio, in order: texts, and its close code."""
-        frames = bytes(self.received).partition(b"\r\n\r\n")[2]
-        reader = Connection(ConnectionType.SERVER)
-        reader.receive_data(frames)
-        said: list[str | int] = []
-        for event in reader.events():
-            if isinstance(event, TextMessage):
-                said.append(event.data)
-            elif isinstance(event, CloseConnection):
-                said.append(event.code)
-        return said
+        return texts_and_close(bytes(self.received))
 
 
 @attrs.frozen(eq=False)
