@@ -6,14 +6,14 @@ import attrs
 import trio
 
 from runtime.channels import AudioSendChannel
-from runtime.leg import Audio, Closed, Leg
+from runtime.leg import Audio, Closed, Leg, Passing
 from runtime.record import CallRecord, Ending
 from runtime.supervisor import Started
 
 
 @attrs.define
 class ActorSocketReader:
-    """Carries the caller's audio into `caller_audio`.
+    """Carries the caller's audio into `caller_audio`; past it, while whoever takes it from there can do so at once.
 
     Backpressure: a full channel stops the reads, and TCP then stops the caller.
     Ends: with the caller's socket; its result is the call's ending. A violation raises CallerError.
@@ -29,7 +29,7 @@ class ActorSocketReader:
         task_status.started()
         try:
             while True:
-                received = await self.leg.receive()
+                received = await self.leg.receive(at_once=self._pass_on)
                 if isinstance(received, Audio):
                     await self._forward(received.pcm)
                 elif isinstance(received, Closed):
@@ -40,11 +40,20 @@ class ActorSocketReader:
         finally:
             self.caller_audio.close()
 
+    def _pass_on(self, audio: Passing) -> bool:
+        passed_on = self.caller_audio.offer(audio)
+        if passed_on:
+            self._count(audio.size_bytes)
+        return passed_on
+
+    def _count(self, size_bytes: int) -> None:
+        self.record.counts["caller_frames"] += 1
+        self.record.counts["caller_bytes"] += size_bytes
+
     async def _forward(self, pcm: bytes) -> None:
         if not pcm:
             return
-        self.record.counts["caller_frames"] += 1
-        self.record.counts["caller_bytes"] += len(pcm)
+        self._count(len(pcm))
         # Nobody takes it any more: the call is ending, and the caller must not be held up.
         with suppress(trio.BrokenResourceError), self.record.in_hand(pcm, "uplink_bytes_discarded"):
             await self.caller_audio.send(pcm)

@@ -11,7 +11,6 @@ not written PLAYOUT_SECONDS later is dropped).
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from functools import partial
 
 import structlog
 import trio
@@ -69,8 +68,6 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                 await call.start(
                     "VapiSocketWriter",
                     lambda: VapiSocketWriter(caller_audio, vapi, record),
-                    finish=partial(_drop_uplink, caller_audio, record),
-                    stop_seconds=limits.FRAME_OUT_SECONDS,
                 )
                 await call.start("ControlMessageWatcher", lambda: ControlMessageWatcher(vapi, to_caller, record))
                 await agent_audio.wait_ended()
@@ -84,7 +81,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
         record.phase = "over"
         _refuse_tools(record.tool_posts, tool_posts)
         # Closed by the writer and the padder, if they ever began.
-        _drop_uplink(caller_audio, record)
+        record.counts["uplink_bytes_discarded"] += caller_audio.close()
         record.counts["downlink_bytes_discarded"] += agent_audio.close()
         record.peaks["caller_audio_seconds"] = to_vapi.statistics().peak_seconds
         record.peaks["agent_audio_seconds"] = to_caller.statistics().peak_seconds
@@ -118,11 +115,6 @@ def _discarding(caller_audio: AudioReceiveChannel, record: CallRecord, nursery: 
         yield
     finally:
         listening.cancel()
-
-
-def _drop_uplink(caller_audio: AudioReceiveChannel, record: CallRecord) -> None:
-    """No more goes to Vapi but the frame in hand. Cut, it would leave nothing to be said behind it: no end-call."""
-    record.counts["uplink_bytes_discarded"] += caller_audio.close()
 
 
 def _refuse_tools(

@@ -5,7 +5,7 @@ import trio
 
 from runtime import limits
 from runtime.channels import AssistantStarted, AssistantStopped, AudioSendChannel, CallerInterrupted
-from runtime.leg import Audio, Closed, Leg, Text
+from runtime.leg import Audio, Closed, Leg, Passing, Text
 from runtime.record import CallRecord, Ending
 from runtime.supervisor import Started
 from runtime.vapi_messages import (
@@ -40,7 +40,7 @@ class ControlMessageWatcher:
         task_status.started()
         try:
             while True:
-                received = await self.leg.receive()
+                received = await self.leg.receive(at_once=self._pass_on)
                 if isinstance(received, Audio):
                     await self._on_audio(received.pcm)
                 elif isinstance(received, Text):
@@ -57,9 +57,19 @@ class ControlMessageWatcher:
             self.record.counts["downlink_bytes_discarded"] += len(self._odd_byte)
             self.agent_audio.close()
 
-    async def _on_audio(self, pcm: bytes) -> None:
+    def _pass_on(self, audio: Passing) -> bool:
+        size_bytes = audio.size_bytes
+        passed_on = not (self._odd_byte or size_bytes % 2) and self.agent_audio.offer(audio)
+        if passed_on:
+            self._count(size_bytes)
+        return passed_on
+
+    def _count(self, size_bytes: int) -> None:
         self.record.counts["agent_frames"] += 1
-        self.record.counts["agent_bytes"] += len(pcm)
+        self.record.counts["agent_bytes"] += size_bytes
+
+    async def _on_audio(self, pcm: bytes) -> None:
+        self._count(len(pcm))
         if self._odd_byte or len(pcm) % 2:
             pcm = self._odd_byte + pcm
             whole = len(pcm) - len(pcm) % 2

@@ -3,11 +3,11 @@
 import attrs
 import trio
 
-from actors.tail import Tail
+from actors.tail import Tail, silence_behind
 from runtime import limits
 from runtime.channels import AssistantStarted, AssistantStopped, AudioReceiveChannel
 from runtime.errors import CallerStalled
-from runtime.leg import Leg, LegClosed, LegStalled
+from runtime.leg import Leg, LegClosed, LegStalled, Passing
 from runtime.record import CallRecord
 from runtime.settings import TailMode
 from runtime.supervisor import Started
@@ -21,7 +21,7 @@ class SilencePadder:
     the tail too. Speech that arrives cuts the rest of a tail: the queue always goes first.
     Ends: with `agent_audio`, once all of it is written; a tail is cut then. A caller who reads nothing for
     DOWNLINK_STALL_SECONDS raises CallerStalled.
-    Restart: never; half a frame may be on the wire.
+    Restart: never; what is owed would be forgotten.
     Cancelled: what is in hand and queued is lost, and counted; the tail stays unpaid.
     """
 
@@ -40,9 +40,11 @@ class SilencePadder:
             while True:
                 if self.mode == "paced":
                     await trio.sleep_until(self._next_frame_at)  # then take all that has come for it
-                item = await self.agent_audio.receive_by(self.tail.due_at(), most_bytes)
+                at_once = self._pass_on if self.mode == "burst" else None
+                item = await self.agent_audio.receive_by(self.tail.due_at(), most_bytes, at_once)
                 if item is None:
-                    await self._pay()
+                    if trio.current_time() >= self.tail.due_at():  # else something has passed meanwhile
+                        await self._pay()
                 elif isinstance(item, bytes):
                     await self._speak(item)
                 elif isinstance(item, AssistantStarted):
@@ -55,12 +57,25 @@ class SilencePadder:
             self.record.counts["downlink_bytes_discarded"] += self.agent_audio.close()
             self._report_tail(cut=True)
 
+    def _pass_on(self, audio: Passing) -> bool:
+        """Not what begins a stretch of speech: the tail is due at a time then, and `run` must wait no longer."""
+        pcm = audio.pcm
+        behind = silence_behind(pcm)
+        passed_on = (self.tail.owed or behind is None) and self.leg.offer(audio)
+        if passed_on:
+            self._on_sent(pcm, behind)
+        return passed_on
+
     async def _speak(self, pcm: bytes) -> None:
         with self.record.in_hand(pcm, "downlink_bytes_discarded"):
             await self._send(pcm)
+        self._on_sent(pcm, silence_behind(pcm))
+
+    def _on_sent(self, pcm: bytes, silent_bytes: int | None) -> None:
         self.record.counts["downlink_frames"] += 1
         self.record.counts["downlink_bytes"] += len(pcm)
-        audible = self.tail.on_sent(pcm, trio.current_time())
+        audible = silent_bytes is not None
+        self.tail.on_sent(len(pcm), silent_bytes, trio.current_time())
         if audible or not self.tail.owed:
             self._report_tail(cut=audible)
 

@@ -13,6 +13,7 @@ one tail.
 
 from array import array
 from math import inf
+from typing import Final
 
 import attrs
 
@@ -21,17 +22,19 @@ from runtime import limits
 TAIL_BYTES = round(limits.TAIL_SECONDS * limits.AUDIO_BYTES_PER_SECOND)
 
 
+_QUIET: Final = b"\x00\xff"  # the high byte of a sample below 256
+
+
 def silence_behind(pcm: bytes) -> int | None:
     """Bytes of silence behind the last audible sample of whole samples; None when none is audible."""
-    if not any(pcm):
+    if not pcm.rstrip(b"\0"):
         return None
-    samples = array("h", pcm)
-    if max(samples) < limits.AUDIBLE_PEAK and min(samples) > -limits.AUDIBLE_PEAK:
-        return None
-    last = len(samples) - 1
-    while abs(samples[last]) < limits.AUDIBLE_PEAK:
-        last -= 1
-    return (len(samples) - 1 - last) * limits.SAMPLE_BYTES
+    loud = len(pcm[1::2].rstrip(_QUIET))  # up to the last sample that is audible by its high byte alone
+    samples = array("h", pcm[loud * limits.SAMPLE_BYTES :])
+    for behind, sample in enumerate(reversed(samples)):
+        if not -limits.AUDIBLE_PEAK < sample < limits.AUDIBLE_PEAK:
+            return behind * limits.SAMPLE_BYTES
+    return len(samples) * limits.SAMPLE_BYTES if loud else None
 
 
 @attrs.define
@@ -47,17 +50,16 @@ class Tail:
     _speaking: int = 0
     _stopped: bool = False
 
-    def on_sent(self, pcm: bytes, now: float) -> bool:
-        """Audio of the agent has gone out to the caller; says whether it was audible."""
-        behind = silence_behind(pcm)
-        if behind is None:
-            self.silent_bytes += len(pcm)
+    def on_sent(self, size_bytes: int, silent_bytes: int | None, now: float) -> None:
+        """Audio of the agent has gone out to the caller, with so much silence behind what was audible in it; None:
+        nothing was."""
+        if silent_bytes is None:
+            self.silent_bytes += size_bytes
         else:
             self.owed = True
-            self.silent_bytes = behind
-            self._audible_until = now + len(pcm) / limits.AUDIO_BYTES_PER_SECOND
+            self.silent_bytes = silent_bytes
+            self._audible_until = now + size_bytes / limits.AUDIO_BYTES_PER_SECOND
         self._settle()
-        return behind is not None
 
     def on_started(self) -> None:
         self._speaking += 1

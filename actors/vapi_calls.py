@@ -20,8 +20,9 @@ from runtime.http_client import Unreachable
 from runtime.leg import Leg, LegClosed, LegStalled
 from runtime.record import CallRecord
 from runtime.supervisor import Started
+from runtime.switchboard import Switchboard
 from runtime.vapi_api import CreatedCall, VapiApi, call_tag
-from runtime.ws_leg import dial_vapi
+from runtime.ws_handshake import dial_vapi
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VapiCalls")
 END_CALL = '{"type":"end-call"}'
@@ -48,6 +49,7 @@ class VapiCalls:
 
     api: VapiApi
     ssl_context: ssl.SSLContext
+    switchboard: Switchboard
     counts: Counter[str] = attrs.field(factory=Counter)
     _work: trio.Nursery | None = None
     _at_stake: set[str] = attrs.field(factory=set)
@@ -75,7 +77,7 @@ class VapiCalls:
         created = await self._created(record, body)
         said_goodbye = dialled = False
         try:
-            async with dial_vapi(created.websocket_url, self.ssl_context, nursery) as leg:
+            async with dial_vapi(created.websocket_url, self.ssl_context, nursery, self.switchboard) as leg:
                 dialled = True
                 record.event("vapi", "socket-opened")
                 try:
@@ -169,7 +171,7 @@ class VapiCalls:
     async def _end_by_socket(self, created: CreatedCall) -> bool:
         try:
             async with trio.open_nursery() as nursery:
-                async with dial_vapi(created.websocket_url, self.ssl_context, nursery) as leg:
+                async with dial_vapi(created.websocket_url, self.ssl_context, nursery, self.switchboard) as leg:
                     await leg.send_text(END_CALL)
                     ended = await leg.aclose(1000, "call_ended")
                 nursery.cancel_scope.cancel()
@@ -196,10 +198,9 @@ class VapiCalls:
 
 async def _say_goodbye(leg: Leg, record: CallRecord) -> bool:
     """End the call on its own socket, in bounded time. False: it must be ended another way."""
-    if not record.vapi_said_goodbye and not leg.torn:
-        with trio.move_on_after(limits.CLOSE_SECONDS, shield=True) as scope:
-            try:
-                await leg.send_text(END_CALL)
-            except (LegClosed, LegStalled):
-                scope.cancel()
-    return await leg.aclose(1000, "call_ended")
+    said = record.vapi_said_goodbye
+    if not said:
+        with trio.move_on_after(limits.CLOSE_SECONDS, shield=True), suppress(LegClosed, LegStalled):
+            await leg.send_text(END_CALL)
+            said = True
+    return await leg.aclose(1000, "call_ended", limits.CLOSE_SECONDS if said else 0.0)

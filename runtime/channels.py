@@ -8,6 +8,9 @@ sends raise `trio.BrokenResourceError`; using an end after closing it raises `tr
 A message is accepted when it fits, or when the channel is empty: one message larger than the bound must
 not wait for ever. One sender, one receiver.
 
+What comes while the receiver waits, and nothing is queued, need not wake it: with `at_once` it says what it does with
+audio on the spot, and `offer` has it do so.
+
 Between the audio, in order, go the facts that belong to that place in it (`TurnEvent`): two channels
 could not tell whether speech ended before or behind a chunk. A fact weighs as much as a 20 ms frame.
 """
@@ -19,6 +22,7 @@ import attrs
 import trio
 
 from runtime import limits
+from runtime.leg import AtOnce, Passing
 
 
 @attrs.frozen
@@ -52,7 +56,8 @@ def _audio_bytes(items: Iterable[Item]) -> int:
 
 @attrs.define
 class _State:
-    """Mutable, all of it: the queue and its weight in bytes, the peak, who has closed."""
+    """Mutable, all of it: the queue and its weight in bytes, the peak, who has closed, what a receiver that waits does
+    at once, and what it raised then."""
 
     bound_bytes: int
     items: deque[Item] = attrs.field(factory=deque)
@@ -61,6 +66,8 @@ class _State:
     waits: int = 0
     send_closed: bool = False
     receive_closed: bool = False
+    at_once: AtOnce | None = None
+    failure: Exception | None = None
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def notify(self) -> None:
@@ -120,6 +127,19 @@ class AudioSendChannel:
                 await self._state.changed.wait()
         self._state.put(item)
 
+    def offer(self, audio: Passing) -> bool:
+        """Hand it to a receiver that waits and can take it at once; False: it must be sent. What the receiver raises
+        is raised there, not here."""
+        state = self._state
+        if state.at_once is None or state.items or state.send_closed or state.receive_closed:
+            return False
+        try:
+            return state.at_once(audio)
+        except Exception as exc:  # noqa: BLE001  # not swallowed: raised in the task that receives, whose code it is
+            state.failure = exc
+            state.notify()
+            return False
+
     def _fits(self, size_bytes: int) -> bool:
         state = self._state
         if state.send_closed:
@@ -151,6 +171,8 @@ class AudioReceiveChannel:
         await trio.lowlevel.checkpoint()
         state = self._state
         while not state.items:
+            if state.failure is not None:
+                raise state.failure
             if state.receive_closed:
                 raise trio.ClosedResourceError("this audio channel's receive end was closed")
             if state.send_closed:
@@ -158,16 +180,26 @@ class AudioReceiveChannel:
             await state.changed.wait()
         return state.take(most_bytes)
 
-    async def receive_by(self, deadline: float, most_bytes: int | None = None) -> Item | None:
-        """As `receive`, but None once `deadline` (Trio's clock) has passed, nothing is queued and nobody has closed."""
-        with trio.move_on_at(deadline):
-            while not self.ready():
-                await self._state.changed.wait()
+    async def receive_by(
+        self, deadline: float, most_bytes: int | None = None, at_once: AtOnce | None = None
+    ) -> Item | None:
+        """As `receive`, but None once `deadline` (Trio's clock) has passed, nothing is queued and nobody has closed.
+
+        Audio that `at_once` takes while this waits is not returned.
+        """
+        self._state.at_once = at_once
+        try:
+            with trio.move_on_at(deadline):
+                while not self.ready():
+                    await self._state.changed.wait()
+        finally:
+            self._state.at_once = None
         return await self.receive(most_bytes) if self.ready() else None
 
     def ready(self) -> bool:
         """`receive` would not wait: something is queued, or somebody has closed."""
-        return bool(self._state.items) or self._state.send_closed or self._state.receive_closed
+        state = self._state
+        return bool(state.items) or state.send_closed or state.receive_closed or state.failure is not None
 
     async def wait_ended(self) -> None:
         """Until the sender has closed. What is queued then can still be received."""

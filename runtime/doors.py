@@ -25,9 +25,11 @@ from runtime.errors import StartError, StoppedAtStart
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
+from runtime.poller import KernelPoller, Poller
 from runtime.record import EventSink
 from runtime.settings import Bind, Settings
 from runtime.supervisor import Restart, Started, Supervisor, open_supervisor
+from runtime.switchboard import Switchboard
 from runtime.vapi_api import VapiApi
 from runtime.voice_door import VoiceDoor
 from runtime.webhook import webhook_app
@@ -127,10 +129,15 @@ async def _webhook_key(settings: Settings, database: Database) -> bytes:
 
 @asynccontextmanager
 async def open_doors(
-    settings: Settings, database: Database, sink: EventSink, signals: AsyncIterator[int] | None = None
+    settings: Settings,
+    database: Database,
+    sink: EventSink,
+    signals: AsyncIterator[int] | None = None,
+    poller: Poller | None = None,
 ) -> AsyncIterator[Doors]:
     """Open both doors. With `signals`, the first one ends the body and drains. The body is also cancelled
-    when a door falls; `doors.supervisor.exits` then tells why.
+    when a door falls; `doors.supervisor.exits` then tells why. `poller`: of the network that the doors are on; this
+    machine's by default.
 
     On the way out: no more calls, the running ones finish or are ended, every call at Vapi is ended,
     reports are flushed. Raises SettingsError, StartError and StoppedAtStart, with nothing left open.
@@ -146,6 +153,8 @@ async def open_doors(
         process = await stack.enter_async_context(open_supervisor("process", _log))
         watch = SignalWatch(signals, process.end)
         await process.start("SignalWatch", lambda: watch)
+        switchboard = Switchboard(poller or KernelPoller())
+        await process.start("Switchboard", lambda: switchboard, significant=True)
         webhook = _bound(settings.webhook_bind, webhook_listeners)
         house = House(
             settings=settings,
@@ -154,11 +163,13 @@ async def open_doors(
             webhook_key=await _webhook_key(settings, database),
             registry=bank_tools(),
             database=database,
-            vapi_calls=VapiCalls(VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context),
+            vapi_calls=VapiCalls(
+                VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context, switchboard
+            ),
             reporter=reporter,
             sink=sink,
         )
-        voice = VoiceDoor(house, voice_listeners)
+        voice = VoiceDoor(house, voice_listeners, switchboard)
         watch.hurry = voice.end_calls_now
         await _start_all(process, house, voice, HttpDoor(webhook_app(house), webhook_listeners))
         opened = True

@@ -6,22 +6,50 @@ Whatever the socket's library raises is mapped here, once, and goes no further.
 Rules:
 - one task receives, one task sends; `aclose` may come from any task and is bounded;
 - after `Closed` nothing more is received;
-- a send that was cut in the middle (cancelled, or stalled) leaves half a frame on the wire: from then on
-  the leg is `torn`, sends nothing more, and is closed by force.
+- a frame that was begun goes out whole or not at all, whoever is cancelled meanwhile;
+- audio may pass without waking anybody: a receiver says in `at_once` what it does with audio where it stands, and
+  `offer` sends where nothing has to wait. What does not pass so is received and sent the waiting way, in its place.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
+import msgspec
 
-from runtime import limits
+from runtime import frames, limits
 
 
-@attrs.frozen
-class Audio:
+class Audio(msgspec.Struct, frozen=True, gc=False):
     """PCM16, 24 kHz, mono, of any length, as it arrived."""
 
     pcm: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.pcm)
+
+
+class MaskedAudio(msgspec.Struct, frozen=True, gc=False):
+    """The same in the WebSocket frame that it arrived in, still masked: who passes it on need not unmask it.
+
+    `body`: where the payload begins; the mask lies before it.
+    """
+
+    frame: bytes
+    body: int
+
+    @property
+    def pcm(self) -> bytes:
+        return frames.xored(self.frame[self.body :], self.mask)
+
+    @property
+    def mask(self) -> bytes:
+        return self.frame[self.body - frames.MASK_BYTES : self.body]
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.frame) - self.body
 
 
 @attrs.frozen
@@ -42,6 +70,11 @@ class Closed:
 
 
 Received = Audio | Text | Closed
+Passing = Audio | MaskedAudio
+Message = Audio | MaskedAudio | Text
+AtOnce = Callable[[Passing], bool]
+"""Deals with audio on the spot, without waiting; False: it cannot, and nothing was done. What it raises is raised in
+the task that waits."""
 
 
 class LegClosed(Exception):
@@ -49,19 +82,21 @@ class LegClosed(Exception):
 
 
 class LegStalled(Exception):
-    """The peer took no byte for the leg's stall limit. The leg is torn."""
+    """The peer took no byte for the leg's stall limit: nothing more can be said."""
 
 
 class Leg(Protocol):
-    @property
-    def torn(self) -> bool:
-        """Half a frame is on the wire: nothing more can be said."""
+    async def receive(self, at_once: AtOnce | None = None) -> Received:
+        """The next thing that came. Raises CallerError where the caller broke the protocol.
 
-    async def receive(self) -> Received:
-        """The next thing that came. Raises CallerError where the caller broke the protocol."""
+        While it waits, audio that `at_once` takes is not returned, and wakes nobody. Cancelled: nothing is lost.
+        """
+
+    def offer(self, audio: Passing) -> bool:
+        """Send it, if it goes out before anything waits; False: it was not sent. Whole samples, one message."""
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Whole samples, one message. Raises LegClosed, LegStalled. Cancelled half-way: the leg is torn."""
+        """Whole samples, one message. Raises LegClosed, LegStalled. Cancelled, also half-way: it was not sent."""
 
     async def send_text(self, data: str) -> None:
         """As `send_audio`."""

@@ -1,11 +1,9 @@
-"""The stream between the WebSocket library and the socket: it sees what the library does not tell, and ends what
-the library leaves open.
+"""What lies between a line and the WebSocket library: the tap on the way in, and a stream for the library.
 
-- The peer is gone (`ended`): the socket is closed at once, not when the garbage collector finds it.
-- A send was cut with half a frame on the wire (`torn`): nothing is sent behind it, by whomever.
-- The library has done with the connection (`farewell`): the stream is closed, after the frame that is still owed.
-- How long we have waited for the peer (`listened_seconds`), and whether it takes what we send (`sends_taken`,
-  `sending_since`): what a heartbeat (runtime/heartbeat.py) judges by.
+The library is given what the tap leaves to it, and ends what it has to end on a stream that sees what it does not tell:
+- the peer is gone (`ended`): the socket is closed at once, not when the garbage collector finds it;
+- the library has done with the connection (`farewell`): the line is closed, behind the frame that is still owed;
+- a Close has gone out: from then on nothing but the peer's Close is of interest.
 """
 
 from collections.abc import Callable
@@ -15,9 +13,13 @@ from typing import Final
 import attrs
 import trio
 
-from runtime import limits
+from runtime import frames, limits
+from runtime.leg import Message
+from runtime.line import Line
+from runtime.tap import Side, Tap
 
-_CLOSE_FRAME: Final = b"\x88"  # how one begins, and nothing else that a leg sends: the last fragment, opcode 8
+_KEPT_BYTES: Final = 64 * 1024
+"""More than this, read and wanted by nobody yet, stops the reading."""
 
 
 def _go_on() -> bytes | None:
@@ -26,81 +28,98 @@ def _go_on() -> bytes | None:
 
 @attrs.define(eq=False)
 class LegStream(trio.abc.Stream):
-    """One task receives; sends wait for each other. Mutable: everything but `inner`.
+    """Mutable: `came`, called when something was read; `room`, whether more may be; `farewell`. The first two are
+    replaced by who opens a leg on it.
 
-    `given_up`: why we stopped waiting for a peer that is silent; empty while we have not.
-    `close_said`: a Close frame went out. `sends_taken`: how many sends had to wait for the peer and were then taken.
-    `sending_since`: since when a send is under way; None while there is none.
+    `given_up`: why we stopped waiting for a peer that is silent; empty while we have not. `close_said`: a Close went
+    out.
     """
 
-    inner: trio.abc.Stream
+    line: Line
+    tap: Tap
+    came: Callable[[], object] = attrs.field(init=False)
+    room: Callable[[], bool] = attrs.field(init=False)
     farewell: Callable[[], bytes | None] = _go_on
-    """Asked before each read and at the close. None: go on. Else the library has done: close, after these bytes."""
+    """Asked before each read and at the close. None: go on. Else the library has done: close, behind these bytes."""
     ended: trio.Event = attrs.field(factory=trio.Event)
-    torn: bool = False
     given_up: str = ""
     close_said: bool = False
-    sends_taken: int = 0
-    sending_since: float | None = None
-    _sending: trio.Lock = attrs.field(factory=trio.Lock)
-    _listened_seconds: float = 0.0
-    _listening_since: float | None = None
+    _taken_in: bool = False
+    """The peer said its last, and all of it was looked at."""
+    _news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
-    @property
-    def listened_seconds(self) -> float:
-        """How long, in all, we have waited for the peer to say something. What is there already adds nothing to it,
-        nor does the time in which nobody reads."""
-        waiting = 0.0 if self._listening_since is None else trio.current_time() - self._listening_since
-        return self._listened_seconds + waiting
+    @classmethod
+    def on(cls, line: Line, side: Side, most_bytes: int) -> "LegStream":
+        stream = cls(line, Tap(side, most_bytes))
+        stream.came = stream.next
+        stream.room = lambda: stream.tap.kept_bytes <= _KEPT_BYTES
+        line.on_data, line.full = stream._on_data, stream._full
+        line.read_on()
+        return stream
+
+    def next(self) -> Message | None:
+        """The next message that the tap takes; None while there is none."""
+        message = self.tap.next()
+        if message is None:
+            self._taken_in = self.line.at_end and not self.tap.waits
+            if self.tap.for_library or self._taken_in:
+                self._news.unpark_all()
+        return message
+
+    def read_on(self) -> None:
+        self.line.read_on(not self._full())
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """For the library: what is left to it."""
+        await trio.lowlevel.checkpoint()
         if self.farewell() is not None:
             await self.aclose()
-        broken: Exception | None = None
-        self._listening_since = trio.current_time()
-        try:
-            data = await self.inner.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            data, broken = b"", exc
-        finally:
-            self._listened_seconds, self._listening_since = self.listened_seconds, None
-        if not data:
-            await self._end()
-        if broken is not None:
-            raise broken
+        left = self.tap.for_library
+        while not left and not self._taken_in and not self.line.closed:
+            await self._news.park()
+        if self.line.closed or not left:
+            self._end()
+            return b""
+        data = bytes(left[:max_bytes])
+        del left[: len(data)]
+        self.read_on()
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        async with self._sending:
-            await trio.lowlevel.checkpoint_if_cancelled()  # cancelled before the first byte: nothing is torn
-            if self.torn:
-                raise trio.BrokenResourceError("half a frame is on the wire")
-            self.close_said = self.close_said or data[:1] == _CLOSE_FRAME
-            began = self.sending_since = trio.current_time()
-            whole = False
-            try:
-                await self.inner.send_all(data)
-                whole = True
-            finally:
-                self.torn, self.sending_since = not whole, None
-            self.sends_taken += trio.current_time() - began >= limits.SEND_WAITED_SECONDS
+        """Behind what waits, whole, also when cancelled."""
+        if data[:1] == bytes((frames.CLOSE,)):
+            self.close_said = self.tap.closing = True
+        self.line.send(bytes(data))
+        if self.tap.closing:
+            self.came()
+            self.read_on()
+        await self.line.wait_free()
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self.inner.wait_send_all_might_not_block()
+        await self.line.wait_free()
 
-    async def give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
         """Close by force: the peer does not answer."""
         self.given_up = why
-        await self._end()
+        self._end()
 
     async def aclose(self) -> None:
         if owed := self.farewell():
             with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                with suppress(trio.BrokenResourceError):
                     await self.send_all(owed)
-        self.ended.set()
-        await self.inner.aclose()
+        self._end()
+        await trio.lowlevel.checkpoint()
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         self.ended.set()
-        await trio.aclose_forcefully(self.inner)
+        self.line.close()
+        self._news.unpark_all()
+
+    def _on_data(self, data: bytes) -> None:
+        if data:
+            self.tap.feed(data)
+        self.came()
+
+    def _full(self) -> bool:
+        return len(self.tap.for_library) > _KEPT_BYTES or not (self.tap.closing or self.room())

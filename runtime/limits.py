@@ -46,7 +46,6 @@ LOST_REPLY_POLL_SECONDS: Final = 2.0  # between two looks
 PLAYOUT_SECONDS: Final = 10.0  # Vapi has ended: to write out what is queued; as much as agent_audio holds
 LAST_WORDS_SECONDS: Final = 3.0  # then for the caller to take what the socket's buffer holds: 1.4 s of audio
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
-FRAME_OUT_SECONDS: Final = 0.05  # a frame that is being sent goes out whole within this time, unless Vapi is stuck
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported
 DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long
@@ -67,6 +66,7 @@ RESTARTS: Final = 3  # of one restartable actor ...
 RESTART_PERIOD_SECONDS: Final = 60.0  # ... within this time; then its call ends
 
 # --- Sizes.
+HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before
 CALLER_MESSAGE_BYTES: Final = 64 * 1024  # one audio frame; json mode carries it as base64
 CALLER_TEXT_BYTES: Final = 96 * 1024  # 64 KiB as base64, with its wrapping
 VAPI_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # a conversation-update grows with the call

@@ -15,8 +15,10 @@ from runtime.house import House
 from runtime.http_door import behind_the_barrier, serve_connections
 from runtime.record import CallRecord, Ending
 from runtime.supervisor import Started
+from runtime.switchboard import Switchboard
 from runtime.voice_ws import VoiceProtocol, framing_for
-from runtime.ws_leg import Upgrade, WebSocketLeg, receive_upgrade, tune
+from runtime.ws_handshake import Upgrade, receive_upgrade, tune
+from runtime.ws_leg import WebSocketLeg
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VoiceDoor")
 TOO_MANY_CALLS = Ending("runtime", "too_many_calls", 1013)
@@ -36,6 +38,7 @@ class VoiceDoor:
 
     house: House
     listeners: list[trio.SocketListener]
+    switchboard: Switchboard
     _draining: trio.Event = attrs.field(factory=trio.Event)
     _idle: trio.Event = attrs.field(factory=trio.Event)
     _running: set[trio.CancelScope] = attrs.field(factory=set)
@@ -68,11 +71,16 @@ class VoiceDoor:
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         tune(stream)
-        async with trio.open_nursery() as nursery:
-            upgrade = await receive_upgrade(nursery, stream)
-            if upgrade is not None:
-                await self._answer(upgrade, nursery, _address(stream))
-            nursery.cancel_scope.cancel()
+        address = _address(stream)
+        line = self.switchboard.line(stream.socket)
+        try:
+            async with trio.open_nursery() as nursery:
+                upgrade = await receive_upgrade(nursery, line)
+                if upgrade is not None:
+                    await self._answer(upgrade, nursery, address)
+                nursery.cancel_scope.cancel()
+        finally:
+            line.close()
 
     async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery, address: str) -> None:
         target = urlsplit(upgrade.path)

@@ -11,7 +11,7 @@ import msgspec
 
 from runtime import limits
 from runtime.errors import BinaryInJsonMode, FrameTooLong, HalfASample, MalformedMessage, TextInBinaryMode
-from runtime.leg import Audio, Closed
+from runtime.leg import Audio, Closed, Message, Passing, Text
 
 VoiceProtocol = Literal["binary", "json"]
 
@@ -20,7 +20,7 @@ class Framing(Protocol):
     farewell: str | None
     """A text to send before we close."""
 
-    def decode(self, message: bytes | str) -> Audio | Closed:
+    def decode(self, message: Message) -> Passing | Closed:
         """Raises CallerError where the message breaks the protocol."""
 
     def encode(self, pcm: bytes) -> bytes | str: ...
@@ -29,10 +29,10 @@ class Framing(Protocol):
 class BinaryFraming:
     farewell: str | None = None
 
-    def decode(self, message: bytes | str) -> Audio | Closed:
-        if isinstance(message, str):
+    def decode(self, message: Message) -> Passing | Closed:
+        if isinstance(message, Text):
             raise TextInBinaryMode
-        return Audio(_checked(message))
+        return _checked(message)
 
     def encode(self, pcm: bytes) -> bytes | str:
         return pcm
@@ -41,14 +41,14 @@ class BinaryFraming:
 class JsonFraming:
     farewell: str | None = '{"type":"end"}'
 
-    def decode(self, message: bytes | str) -> Audio | Closed:
-        if isinstance(message, bytes):
+    def decode(self, message: Message) -> Passing | Closed:
+        if not isinstance(message, Text):
             raise BinaryInJsonMode
         try:
-            parsed = _decoder.decode(message)
+            parsed = _decoder.decode(message.data)
             if isinstance(parsed, _End):
                 return Closed(1000, "end")
-            return Audio(_checked(binascii.a2b_base64(parsed.audio, strict_mode=True)))
+            return _checked(Audio(binascii.a2b_base64(parsed.audio, strict_mode=True)))
         except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as exc:
             raise MalformedMessage(" ".join(str(exc).split())) from exc
 
@@ -67,12 +67,13 @@ class _End(msgspec.Struct, tag_field="type", tag="end"):
 _decoder: msgspec.json.Decoder[_AudioMessage | _End] = msgspec.json.Decoder(_AudioMessage | _End)
 
 
-def _checked(pcm: bytes) -> bytes:
-    if len(pcm) > limits.CALLER_MESSAGE_BYTES:
-        raise FrameTooLong(len(pcm))
-    if len(pcm) % limits.SAMPLE_BYTES:
-        raise HalfASample(len(pcm))
-    return pcm
+def _checked(audio: Passing) -> Passing:
+    size_bytes = audio.size_bytes
+    if size_bytes > limits.CALLER_MESSAGE_BYTES:
+        raise FrameTooLong(size_bytes)
+    if size_bytes % limits.SAMPLE_BYTES:
+        raise HalfASample(size_bytes)
+    return audio
 
 
 def framing_for(protocol: VoiceProtocol) -> Framing:

@@ -86,7 +86,7 @@ class Link:
         """Nothing reaches ``side`` for so long, its peer's close included: to the peer, it reads nothing."""
         half = self.half(side)
         half.inbound.held_until = trio.current_time() + seconds
-        half.news.unpark_all()
+        half.news.tell()
 
     def cut(self) -> None:
         """The cable is pulled: nothing arrives any more on either side, and nobody is told."""
@@ -188,7 +188,7 @@ class VirtualNetwork(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         server = self.socket(client.family)
         link = self._link(client, server, port, weather)
         listener.backlog.append(server)
-        listener.news.unpark_all()
+        listener.news.tell()
         if self.on_link is not None:
             self.on_link(link)
         await trio.sleep(weather.latency_seconds)

@@ -28,6 +28,25 @@ def os_error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+class News:
+    """That something may have changed at one end of a connection. Mutable: ``wakes``, who is told beside those who
+    wait."""
+
+    def __init__(self) -> None:
+        self._waiting = trio.lowlevel.ParkingLot()
+        self.wakes: Callable[[], object] | None = None
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
+        self._waiting.unpark_all()
+        if self.wakes is not None:
+            self.wakes()
+
+    async def wait(self) -> None:
+        """Until the next time it is told."""
+        await self._waiting.park()
+
+
 @attrs.define(eq=False)
 class Half:
     """One end of a connection. Mutable: ``reset_at`` (when a reset from the other end arrives), ``reset_told``,
@@ -38,7 +57,7 @@ class Half:
     reset_at: float = inf
     reset_told: bool = False
     closed: bool = False
-    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
+    news: News = attrs.field(factory=News, repr=False)
     peer: "Half" = attrs.field(init=False, repr=False)
 
     def send(self, data: bytes, send_buffer: int | None) -> int:
@@ -53,7 +72,7 @@ class Half:
             # Its network answers with a reset, a round trip from now.
             self._reset_from_peer(max(now + self.outbound.weather.latency_seconds, self.outbound.held_until))
         if count:
-            self.peer.news.unpark_all()
+            self.peer.news.tell()
         return count
 
     def receive(self, most: int) -> bytes | None:
@@ -61,7 +80,7 @@ class Half:
         now = trio.current_time()
         data = self.inbound.receive(most, min(now, self.reset_at))
         if data:
-            self.peer.news.unpark_all()
+            self.peer.news.tell()
         if data is None and now >= self.reset_at:
             if self._reset_is_news():
                 raise os_error(errno.ECONNRESET)
@@ -79,7 +98,7 @@ class Half:
         if self.is_reset():
             raise os_error(errno.ENOTCONN)
         self.outbound.finish(trio.current_time())
-        self.peer.news.unpark_all()
+        self.peer.news.tell()
 
     def close(self, *, reset: bool = False) -> None:
         """Both directions; a reset in place of a FIN when asked for, or when something was left unread."""
@@ -94,8 +113,8 @@ class Half:
             self.outbound.finish(now)
             if unread_at is not None:
                 self.peer._reset_from_peer(unread_at)
-        self.news.unpark_all()
-        self.peer.news.unpark_all()
+        self.news.tell()
+        self.peer.news.tell()
 
     def _reset_from_peer(self, reached_at: float) -> None:
         self.be_reset_at(max(reached_at + self.inbound.weather.latency_seconds, self.inbound.held_until))
@@ -106,7 +125,7 @@ class Half:
 
     def be_reset_at(self, when: float) -> None:
         self.reset_at = min(self.reset_at, when)
-        self.news.unpark_all()
+        self.news.tell()
 
 
 @attrs.frozen
@@ -133,7 +152,7 @@ class VirtualSocket(SocketType):
         self.half: Half | None = None
         self.backlog: deque[VirtualSocket] | None = None
         self.backlog_size = 0
-        self.news = trio.lowlevel.ParkingLot()
+        self.news = News()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "listening" if self.backlog is not None else f"to {self._peer_name}"
@@ -198,7 +217,7 @@ class VirtualSocket(SocketType):
                 accepted = self.backlog.popleft()
                 assert accepted._peer_name is not None, "only connected sockets wait in a backlog"
                 return accepted, accepted._peer_name
-            await self.news.park()
+            await self.news.wait()
 
     async def connect(self, address: Any) -> None:
         await trio.lowlevel.checkpoint()
@@ -208,6 +227,33 @@ class VirtualSocket(SocketType):
     def become(self, half: Half, name: Address, peer_name: Address) -> None:
         """This socket is connected from now on."""
         self.half, self._name, self._peer_name = half, name, peer_name
+
+    def recv_now(self, most: int) -> bytes:
+        """What has arrived. Raises BlockingIOError when nothing has, and whatever ``recv`` raises."""
+        data = self._connected().receive(most)
+        if data is None:
+            raise os_error(errno.EAGAIN)
+        return data
+
+    def send_now(self, data: Any) -> int:
+        """How much of it was taken. Raises BlockingIOError when there is no room, and whatever ``send`` raises."""
+        count = self._connected().send(bytes(data), self._send_buffer)
+        if not count and data:
+            raise os_error(errno.EAGAIN)
+        return count
+
+    def readable_at(self) -> float:
+        """When ``recv_now`` has something to give, as far as is known now."""
+        half = self._connected()
+        return min(half.inbound.readable_at(), half.reset_at)
+
+    def writable_at(self) -> float:
+        """When ``send_now`` finds room, as far as is known now."""
+        half = self._connected()
+        now = trio.current_time()
+        if half.outbound.ends_at < inf or half.outbound.room(now, self._send_buffer):
+            return now
+        return min(half.outbound.room_at(), half.reset_at)
 
     async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -238,7 +284,7 @@ class VirtualSocket(SocketType):
     async def _wait(self, half: Half, until: float) -> None:
         """Until something may have changed."""
         with trio.move_on_at(until):
-            await half.news.park()
+            await half.news.wait()
 
     def is_readable(self) -> bool:
         half = self.half
@@ -262,7 +308,7 @@ class VirtualSocket(SocketType):
         self._ports.closing(self)
         for waiting in self.backlog or ():
             waiting._close(reset=True)
-        self.news.unpark_all()
+        self.news.tell()
         if self.half is not None:
             self.half.close(reset=reset)
 

@@ -17,7 +17,7 @@ from db.door import Answer, Database, DatabaseUnavailable, Effect
 from runtime import limits
 from runtime.errors import NoAnswer
 from runtime.http_client import Reply, Unreachable
-from runtime.leg import Audio, Closed, LegClosed, LegStalled, Received, Text
+from runtime.leg import AtOnce, Audio, Closed, LegClosed, LegStalled, Passing, Received, Text
 from runtime.record import CallRecord, Event
 from runtime.vapi_api import CreatedCall
 
@@ -56,7 +56,6 @@ class FakeLeg:
     stall_seconds: float = limits.UPLINK_STALL_SECONDS
     stalled: bool = False
     closed: bool = False
-    torn: bool = False
     peer_answers: bool = True
     sent: list[Sent] = attrs.field(factory=list)
     closings: list[tuple[int, str]] = attrs.field(factory=list)
@@ -82,13 +81,17 @@ class FakeLeg:
         """How much has arrived and was not received."""
         return int(self._inbox[0].statistics().current_buffer_used)
 
-    async def receive(self) -> Received:
+    async def receive(self, at_once: AtOnce | None = None) -> Received:  # noqa: ARG002  # never: as `offer`
         item = await self._inbox[1].receive()
         self.received += 1
         if isinstance(item, Exception):
             raise item
         got: Received = item
         return got
+
+    def offer(self, audio: Passing) -> bool:  # noqa: ARG002
+        """Never: what is sent at once has tests of its own, on legs that are real."""
+        return False
 
     async def send_audio(self, pcm: bytes) -> None:
         assert len(pcm) % limits.SAMPLE_BYTES == 0, "half a sample"
@@ -99,15 +102,14 @@ class FakeLeg:
 
     async def _send(self, what: bytes | str) -> None:
         await trio.lowlevel.checkpoint()
-        if self.torn or self.closed:
+        if self.closed:
             raise LegClosed
         began = trio.current_time() - self._since
-        self.torn = True
         if self.stalled:
             await trio.sleep(self.stall_seconds)
+            self.closed = True
             raise LegStalled
         await trio.sleep(self.send_seconds)
-        self.torn = False
         self.sent.append(Sent(began, what))
 
     async def aclose(self, code: int, reason: str, within_seconds: float = limits.CLOSE_SECONDS) -> bool:
@@ -117,7 +119,7 @@ class FakeLeg:
             self.closed = True
             if not self.peer_answers:
                 await trio.sleep_forever()
-        return self.peer_answers and not self.torn
+        return self.peer_answers
 
     @property
     def audio(self) -> bytes:
@@ -214,8 +216,8 @@ class FakeVapi:
         return True
 
     @asynccontextmanager
-    async def dial(self, url: str, _ssl_context: object, _nursery: object) -> AsyncIterator[FakeLeg]:
-        """Takes the place of `runtime.ws_leg.dial_vapi`."""
+    async def dial(self, url: str, *_where: object) -> AsyncIterator[FakeLeg]:
+        """Takes the place of `runtime.ws_handshake.dial_vapi`."""
         self.dialled.append(url)
         await trio.sleep(self.dial_seconds)
         if self.dial_fails:

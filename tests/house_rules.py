@@ -164,7 +164,7 @@ def arrows(module: Module) -> Iterator[Fault]:
 
 LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "httpx": ("runtime/http_client.py", "simulation/"),
-    "trio_websocket": ("runtime/ws_leg.py", "simulation/"),
+    "trio_websocket": ("runtime/ws_leg.py", "runtime/ws_handshake.py", "simulation/"),
     "asyncpg": ("db/",),
     "trio_asyncio": ("db/",),
     "asyncio": ("db/",),

@@ -13,9 +13,12 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 from wsproto.utilities import generate_accept_token
 
 from runtime.leg import Closed, LegClosed
+from runtime.switchboard import Switchboard
 from runtime.voice_ws import framing_for
-from runtime.ws_leg import WebSocketLeg, dial_vapi, receive_upgrade
+from runtime.ws_handshake import dial_vapi, receive_upgrade
+from runtime.ws_leg import WebSocketLeg
 from simulation.network import Link, Side, VirtualNetwork, Weather, port_of
+from simulation.virtual_poller import VirtualPoller
 from tests.fakes import speech
 
 FRAME = speech(0.02)
@@ -151,33 +154,51 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(who: Who, weather: Weather | None = None) -> AsyncIterator[Wired]:
+async def running_switchboard() -> AsyncIterator[Switchboard]:
+    """Of the network in memory that is installed."""
+    switchboard = Switchboard(VirtualPoller())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(switchboard.run)
+        yield switchboard
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def wired(
+    who: Who, weather: Weather | None = None, protocol: Literal["binary", "json"] = "binary"
+) -> AsyncIterator[Wired]:
     """A leg to a caller or to Vapi. What is not over after 100 s of the test's time never will be."""
     async with AsyncExitStack() as stack:
         network = VirtualNetwork(weather or Weather())
         stack.enter_context(network.installed())
         stack.enter_context(trio.fail_after(100))
+        switchboard = await stack.enter_async_context(running_switchboard())
         tasks = await stack.enter_async_context(trio.open_nursery())
         listener = await stack.enter_async_context((await trio.open_tcp_listeners(0, host="127.0.0.1"))[0])
         if who == "caller":
-            leg, theirs = await _accepted(listener, tasks, stack)
+            leg, theirs = await _accepted(listener, tasks, stack, switchboard, protocol)
         else:
-            leg, theirs = await _dialled(listener, tasks, stack)
+            leg, theirs = await _dialled(listener, tasks, stack, switchboard)
         await stack.enter_async_context(theirs)
         yield Wired(leg, Peer.of(who, theirs), network.links[0], "server" if who == "caller" else "client", tasks)
         tasks.cancel_scope.cancel()
 
 
 async def _accepted(
-    listener: trio.SocketListener, tasks: trio.Nursery, stack: AsyncExitStack
+    listener: trio.SocketListener,
+    tasks: trio.Nursery,
+    stack: AsyncExitStack,
+    switchboard: Switchboard,
+    protocol: Literal["binary", "json"],
 ) -> tuple[WebSocketLeg, trio.SocketStream]:
     legs: list[WebSocketLeg] = []
 
     async def accept() -> None:
-        ours = await stack.enter_async_context(await listener.accept())
-        upgrade = await receive_upgrade(tasks, ours)
+        line = switchboard.line((await listener.accept()).socket)
+        stack.callback(line.close)
+        upgrade = await receive_upgrade(tasks, line)
         assert upgrade is not None
-        legs.append(await upgrade.accept(framing_for("binary")))
+        legs.append(await upgrade.accept(framing_for(protocol)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept)
@@ -187,7 +208,7 @@ async def _accepted(
 
 
 async def _dialled(
-    listener: trio.SocketListener, tasks: trio.Nursery, stack: AsyncExitStack
+    listener: trio.SocketListener, tasks: trio.Nursery, stack: AsyncExitStack, switchboard: Switchboard
 ) -> tuple[WebSocketLeg, trio.SocketStream]:
     theirs: list[trio.SocketStream] = []
 
@@ -197,7 +218,8 @@ async def _dialled(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agree_to_one)
-        dialling = dial_vapi(f"ws://vapi:{port_of([listener])}/x", ssl.create_default_context(), tasks)
+        url = f"ws://vapi:{port_of([listener])}/x"
+        dialling = dial_vapi(url, ssl.create_default_context(), tasks, switchboard)
         leg = await stack.enter_async_context(dialling)
     return leg, theirs[0]
 

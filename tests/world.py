@@ -22,6 +22,8 @@ from simulation.scenario import Scenario, load_scenario
 from simulation.speech import Tones
 from simulation.vapi_call import SimulatedCall
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
+from simulation.virtual_poller import VirtualPoller
+from simulation.virtual_socket import VirtualSocket
 
 SCENARIO = Path("scenarios/replace-card.yaml")
 VOICE = Tones(ms_per_word=40)
@@ -80,6 +82,13 @@ class World:
         return check_expectations(self.scenario, report, call, self.engine.events("test"), rows)
 
 
+def poller() -> VirtualPoller | None:
+    """Of the network that is installed; None: of this machine."""
+    probe = trio.socket.socket()
+    probe.close()
+    return VirtualPoller() if isinstance(probe, VirtualSocket) else None
+
+
 @asynccontextmanager
 async def open_world(
     database: Database | None = None,
@@ -112,7 +121,7 @@ async def open_world(
                 **environ,
             }
         )
-        doors = await stack.enter_async_context(open_doors(settings, database, events.append, signals))
+        doors = await stack.enter_async_context(open_doors(settings, database, events.append, signals, poller()))
         finished = signals is not None  # they end the body on purpose
         yield World(cloud, engine, doors, database, events, scenario)
         finished = True

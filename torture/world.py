@@ -5,7 +5,7 @@ import signal
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ import trio
 
 from db.memory import open_memory_database
 from db.seed import BankFiles
-from runtime.doors import open_doors
+from runtime.doors import Doors, open_doors
 from runtime.errors import StoppedAtStart
 from runtime.house import House
 from runtime.settings import Settings, read_settings
@@ -25,6 +25,7 @@ from simulation.network import Link, TrioSockets, VirtualNetwork
 from simulation.scenario import Scenario
 from simulation.speech import Tones
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
+from simulation.virtual_poller import VirtualPoller
 from torture.chronicle import Chronicle
 from torture.faulty_database import FaultyDatabase
 from torture.plan import FaultKind, Plan, PlannedCall
@@ -203,7 +204,7 @@ class _Run:
         held = trio.Event()
         async with trio.open_nursery() as outside:
             with signals, suppress(StoppedAtStart):
-                async with open_doors(self.settings, world.database, world.chronicle.on_record_event, signals) as doors:
+                async with self._doors(signals) as doors:
                     world.house = doors.house
                     world.voice_port = _port_in(doors.voice_url)
                     world.webhook_port = _port_in(f"//{doors.webhook}")
@@ -217,6 +218,11 @@ class _Run:
             if world.house is not None:
                 await held.wait()
         self._look_at_legs()
+
+    def _doors(self, signals: AsyncIterator[int]) -> AbstractAsyncContextManager[Doors]:
+        world = self.world
+        sink = world.chronicle.on_record_event
+        return open_doors(self.settings, world.database, sink, signals, VirtualPoller())
 
     async def _hold_all(self, url: str, held: trio.Event) -> None:
         async with trio.open_nursery() as nursery:

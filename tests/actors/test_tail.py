@@ -44,17 +44,21 @@ def test_silence_is_what_a_plain_search_finds_when_the_samples_are_any(samples: 
     assert silence_behind(array("h", samples).tobytes()) == expected
 
 
+def say(tail: Tail, pcm: bytes, now: float) -> None:
+    tail.on_sent(len(pcm), silence_behind(pcm), now)
+
+
 def test_nothing_is_owed_when_nothing_audible_went_out() -> None:
     tail = Tail()
     tail.on_stopped()
-    tail.on_sent(silence(5), 0.0)
+    say(tail, silence(5), 0.0)
     assert (tail.owed, tail.due_at()) == (False, inf)
 
 
 def test_tail_is_due_60_ms_behind_the_end_of_the_last_audible_chunk_when_stopped_was_read() -> None:
     tail = Tail()
     tail.on_started()
-    assert tail.on_sent(speech(0.5), 10.0)
+    say(tail, speech(0.5), 10.0)
     assert tail.due_at() == pytest.approx(10.5 + OVERDUE)
     tail.on_stopped()
     assert tail.due_at() == pytest.approx(10.5 + SETTLE)
@@ -65,31 +69,31 @@ def test_tail_is_due_60_ms_behind_the_end_of_the_last_audible_chunk_when_stopped
 
 def test_tail_moves_back_when_a_late_chunk_follows_stopped() -> None:
     tail = Tail()
-    tail.on_sent(speech(0.1), 0.0)
+    say(tail, speech(0.1), 0.0)
     tail.on_stopped()
-    tail.on_sent(speech(0.1), 0.15)
+    say(tail, speech(0.1), 0.15)
     assert tail.due_at() == pytest.approx(0.25 + SETTLE)
 
 
 def test_tail_is_shorter_by_the_silence_that_vapi_has_streamed() -> None:
     tail = Tail()
-    tail.on_sent(speech(1) + silence(0.3), 0.0)
-    assert not tail.on_sent(silence(0.4), 1.3)
+    say(tail, speech(1) + silence(0.3), 0.0)
+    say(tail, silence(0.4), 1.3)
     tail.on_stopped()
     assert pay(tail) == pytest.approx(1.0)
 
 
 def test_tail_is_paid_when_vapi_has_streamed_all_of_it() -> None:
     tail = Tail()
-    tail.on_sent(speech(1), 0.0)
-    tail.on_sent(silence(1.7), 1.0)
+    say(tail, speech(1), 0.0)
+    say(tail, silence(1.7), 1.0)
     assert (tail.owed, tail.due_at()) == (False, inf)
 
 
 def test_silence_before_the_speech_pays_nothing() -> None:
     tail = Tail()
-    tail.on_sent(silence(5), 0.0)
-    tail.on_sent(speech(1), 5.0)
+    say(tail, silence(5), 0.0)
+    say(tail, speech(1), 5.0)
     tail.on_stopped()
     assert pay(tail) == pytest.approx(1.7)
 
@@ -97,7 +101,7 @@ def test_silence_before_the_speech_pays_nothing() -> None:
 def test_tail_is_overdue_when_no_stopped_was_read_for_two_seconds() -> None:
     tail = Tail()
     tail.on_started()
-    tail.on_sent(speech(1), 0.0)
+    say(tail, speech(1), 0.0)
     assert tail.due_at() == pytest.approx(3.0)
     assert pay(tail) == pytest.approx(1.7)
     assert tail.overdue
@@ -105,31 +109,31 @@ def test_tail_is_overdue_when_no_stopped_was_read_for_two_seconds() -> None:
 
 def test_tail_is_whole_again_when_speech_cuts_it() -> None:
     tail = Tail()
-    tail.on_sent(speech(1), 0.0)
+    say(tail, speech(1), 0.0)
     tail.on_stopped()
     tail.on_paid(silence(0.5))
     assert tail.owed
     tail.on_started()
-    tail.on_sent(speech(1), 2.0)
+    say(tail, speech(1), 2.0)
     tail.on_stopped()
     assert pay(tail) == pytest.approx(1.7)
 
 
 def test_each_stretch_needs_a_stopped_of_its_own() -> None:
     tail = Tail()
-    tail.on_sent(speech(1), 0.0)
+    say(tail, speech(1), 0.0)
     tail.on_stopped()
     pay(tail)
-    tail.on_sent(speech(1), 10.0)
+    say(tail, speech(1), 10.0)
     assert tail.due_at() == pytest.approx(11 + OVERDUE)
 
 
 def test_stopped_of_one_stretch_is_forgotten_when_the_next_one_starts() -> None:
     tail = Tail()
-    tail.on_sent(speech(1) + silence(1.7), 0.0)
+    say(tail, speech(1) + silence(1.7), 0.0)
     tail.on_stopped()
     tail.on_started()
-    tail.on_sent(speech(1), 10.0)
+    say(tail, speech(1), 10.0)
     assert tail.due_at() == pytest.approx(11 + OVERDUE)
 
 
@@ -137,7 +141,7 @@ def test_tail_is_due_after_60_ms_when_stopped_overtook_all_the_audio_of_its_stre
     tail = Tail()
     tail.on_started()
     tail.on_stopped()
-    tail.on_sent(speech(0.2), 1.0)
+    say(tail, speech(0.2), 1.0)
     assert tail.due_at() == pytest.approx(1.2 + SETTLE)
 
 
@@ -156,7 +160,7 @@ def test_silence_behind_speech_is_never_more_than_a_tail_by_our_doing(steps: lis
     for what, seconds in steps:
         if what in ("speech", "silence"):
             pcm = speech(seconds) if what == "speech" else silence(seconds)
-            tail.on_sent(pcm, 0.0)
+            say(tail, pcm, 0.0)
             spoken, behind = (True, 0) if what == "speech" and pcm else (spoken, behind + len(pcm))
         elif what == "pay" and tail.owed:
             behind += round(pay(tail) * limits.AUDIO_BYTES_PER_SECOND)
@@ -171,9 +175,9 @@ def test_silence_behind_speech_is_never_more_than_a_tail_by_our_doing(steps: lis
 def test_tail_is_not_due_within_an_answer_when_the_stopped_of_the_filler_before_it_comes_late() -> None:
     tail = Tail()
     tail.on_started()
-    tail.on_sent(speech(0.1), 10.0)
+    say(tail, speech(0.1), 10.0)
     tail.on_started()  # the answer's
-    tail.on_sent(speech(0.1), 10.2)
+    say(tail, speech(0.1), 10.2)
     tail.on_stopped()  # the filler's
     assert tail.due_at() == pytest.approx(10.3 + OVERDUE)
     tail.on_stopped()
@@ -183,9 +187,9 @@ def test_tail_is_not_due_within_an_answer_when_the_stopped_of_the_filler_before_
 def test_one_tail_is_overdue_and_the_next_is_not_when_a_stopped_was_lost() -> None:
     tail = Tail()
     tail.on_started()
-    tail.on_sent(speech(0.1), 10.0)
+    say(tail, speech(0.1), 10.0)
     pay(tail)
     tail.on_started()
-    tail.on_sent(speech(0.1), 20.0)
+    say(tail, speech(0.1), 20.0)
     tail.on_stopped()
     assert tail.due_at() == pytest.approx(20.1 + SETTLE)

@@ -15,6 +15,7 @@ from actors.vapi_calls import VapiCalls
 from runtime import limits
 from runtime.errors import NoAnswer
 from runtime.supervisor import Supervisor, open_supervisor
+from runtime.switchboard import Switchboard
 from tests.fakes import FakeLeg, FakeVapi, captured_log, new_record
 from tests.virtual_time import run_in_virtual_time
 
@@ -46,7 +47,7 @@ current: list[FakeVapi] = []
 async def calling(vapi: FakeVapi) -> AsyncIterator[Calling]:
     """VapiCalls at work for the body, and then closed as the process closes it."""
     current.append(vapi)
-    calls = VapiCalls(vapi, CONTEXT)  # type: ignore[arg-type]
+    calls = VapiCalls(vapi, CONTEXT, Switchboard())  # type: ignore[arg-type]
     log, _ = captured_log()
     async with trio.open_nursery() as nursery, open_supervisor("process", log) as process:
         stop_seconds = limits.ORPHAN_SECONDS + limits.LOST_REPLY_SECONDS
@@ -128,12 +129,12 @@ async def test_call_is_ended_by_its_control_url_when_its_socket_cannot_be_dialle
     assert vapi.ended_by == [("vapi-1", "control")]
 
 
-@pytest.mark.parametrize("torn", [True, False])
-async def test_call_is_ended_by_its_control_url_when_its_leg_cannot_speak(torn: bool) -> None:
+@pytest.mark.parametrize("stalled", [True, False])
+async def test_call_is_ended_by_its_control_url_when_its_leg_cannot_speak(stalled: bool) -> None:
     vapi = FakeVapi()
     async with calling(vapi) as c, c.open() as leg:
-        leg.torn, leg.peer_answers = torn, False
-        leg.stalled = not torn
+        leg.stalled, leg.closed = stalled, not stalled
+        leg.peer_answers = False
     assert leg.texts == []
     assert vapi.dialled == ["ws://vapi-1"]
     assert vapi.ended_by == [("vapi-1", "control")]
@@ -249,7 +250,7 @@ async def test_vapi_calls_goes_on_when_one_calls_creation_fails_in_an_unforeseen
 async def test_calls_are_counted_as_possibly_billed_when_vapi_calls_is_cancelled(vapi: dict[str, Any]) -> None:
     fake = FakeVapi(**vapi)
     current.append(fake)
-    calls = VapiCalls(fake, CONTEXT)  # type: ignore[arg-type]
+    calls = VapiCalls(fake, CONTEXT, Switchboard())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(calls.run, trio.TASK_STATUS_IGNORED)
         await trio.testing.wait_all_tasks_blocked()

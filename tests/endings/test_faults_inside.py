@@ -1,6 +1,6 @@
 """An actor of ours fails, or what the tools need does: who notices, and who does not."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -32,13 +32,13 @@ class Mistakes:
     of: CallRecord | None = None
 
     def put_into(self, monkeypatch: pytest.MonkeyPatch, actor: type[Any], method: str) -> None:
-        works: Callable[..., Awaitable[Any]] = getattr(actor, method)
+        works: Callable[..., Any] = getattr(actor, method)
 
-        async def fails(this: Any, *arguments: Any) -> Any:
+        def fails(this: Any, *arguments: Any) -> Any:
             if self.left and this.record is self.of:
                 self.left -= 1
                 raise RuntimeError("a mistake of ours")
-            return await works(this, *arguments)
+            return works(this, *arguments)
 
         monkeypatch.setattr(actor, method, fails)
 
@@ -53,11 +53,13 @@ def failures(logs: list[Any], call: HeldCall) -> list[str]:
 @pytest.mark.parametrize(
     ("actor", "method"),
     [
-        (ActorSocketReader, "_forward"),
-        (VapiSocketWriter, "_send"),
+        (ActorSocketReader, "_pass_on"),
+        (VapiSocketWriter, "_pass_on"),
+        (VapiSocketWriter, "_count"),
+        (SilencePadder, "_pass_on"),
         (SilencePadder, "_send"),
         (SilencePadder, "_pay"),
-        (ControlMessageWatcher, "_on_audio"),
+        (ControlMessageWatcher, "_pass_on"),
         (ControlMessageWatcher, "_on_message"),
     ],
 )

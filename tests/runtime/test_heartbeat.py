@@ -251,5 +251,6 @@ async def test_no_ping_is_sent_when_a_close_has_come_in(who: Who) -> None:
     async with wired(who) as wires:
         await trio.sleep(limits.PING_SECONDS - 0.2)
         await wires.peer.say(BytesMessage(FRAME), CloseConnection(1000))
+        assert await wires.end() == Closed(1000)
         await trio.sleep(1)
         assert await wires.peer.hear_all() == [CloseConnection(1000, "")]

@@ -15,9 +15,9 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from runtime import limits
 from runtime.errors import NoAnswer
 from runtime.leg import Audio, Closed, LegStalled, Text
-from runtime.ws_leg import dial_vapi
+from runtime.ws_handshake import dial_vapi
 from tests.fakes import speech
-from tests.peers import FRAME, Who, read_head, served, wired
+from tests.peers import FRAME, Who, read_head, running_switchboard, served, wired
 
 both_legs = pytest.mark.parametrize("who", ["caller", "vapi"])
 
@@ -26,9 +26,13 @@ async def dial_in_vain(
     serve: Callable[[trio.SocketStream], Awaitable[None]], scheme: str = "ws"
 ) -> tuple[NoAnswer, float]:
     """The error of a dial that leaves no task and no socket behind, and how long it took."""
-    async with served(serve) as (address, network), trio.open_nursery() as tasks:
+    async with (
+        served(serve) as (address, network),
+        running_switchboard() as switchboard,
+        trio.open_nursery() as tasks,
+    ):
         with pytest.raises(NoAnswer) as failed:
-            async with dial_vapi(f"{scheme}://{address}", ssl.create_default_context(), tasks):
+            async with dial_vapi(f"{scheme}://{address}", ssl.create_default_context(), tasks, switchboard):
                 raise AssertionError("it was answered")
         seconds = trio.current_time()
         await trio.testing.wait_all_tasks_blocked()
@@ -130,23 +134,39 @@ async def test_leg_is_closed_in_silence_when_the_peer_pings_while_we_close(who: 
 
 # W6: behind half a frame the library would send whatever comes next, its own pongs too.
 @both_legs
-@pytest.mark.parametrize("stop", [False, True])
-async def test_leg_sends_nothing_more_when_a_send_was_cut_in_the_middle(who: Who, stop: bool) -> None:
+async def test_frame_that_was_begun_goes_out_whole_when_senders_are_cancelled(who: Who) -> None:
     async with wired(who) as wires, trio.open_nursery() as nursery:
-        with trio.move_on_after(1 if stop else 60) as stopped:
-            with pytest.raises(LegStalled):
-                await wires.leg.send_audio(speech(5))  # more than the buffers hold, to a peer who does not read
-        assert stopped.cancelled_caught == stop
-        assert wires.leg.torn
-        half_a_frame = wires.sent_bytes
-        assert half_a_frame > 0
-        nursery.start_soon(wires.peer.stream.receive_some, 1_000_000)  # now there is room
+        await wires.leg.send_audio(speech(5))  # more than the buffers hold, to a peer who does not read
+        with trio.move_on_after(1) as stopped:
+            await wires.leg.send_audio(b"lost")
+        assert stopped.cancelled_caught
         await wires.peer.say(Ping(b"there?"))
-        await trio.sleep(0.1)
+        nursery.start_soon(wires.peer.live)  # now there is room
+        await trio.sleep(5)
+        await wires.leg.send_audio(FRAME)
+        await trio.sleep(1)
+        said = b"".join(event.data for event in wires.peer.heard if isinstance(event, BytesMessage))
+        assert said == speech(5) + FRAME
+        assert Pong(b"there?") in wires.peer.heard
+        nursery.cancel_scope.cancel()
+
+
+@both_legs
+async def test_leg_says_nothing_more_when_a_send_has_stalled(who: Who) -> None:
+    stall_seconds = limits.DOWNLINK_STALL_SECONDS if who == "caller" else limits.UPLINK_STALL_SECONDS
+    async with wired(who) as wires, trio.open_nursery() as nursery:
+        nursery.start_soon(wires.leg.receive)
+        await wires.leg.send_audio(speech(5))
+        began = trio.current_time()
+        with pytest.raises(LegStalled):
+            await wires.leg.send_audio(FRAME)
+        assert trio.current_time() - began == pytest.approx(stall_seconds)
         assert await wires.refuses_to_send()
+        assert not wires.leg.offer(Audio(FRAME))
         assert not await wires.leg.aclose(1000, "call_ended")
+        assert trio.current_time() - began == pytest.approx(stall_seconds)
         assert wires.socket_closed
-        assert wires.sent_bytes == half_a_frame
+        nursery.cancel_scope.cancel()
 
 
 # W9: the library closes the call over a message above 1 MiB.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from contextlib import suppress
 
 import hypothesis
@@ -19,7 +20,7 @@ from runtime.errors import (
     NoAnswer,
     TextInBinaryMode,
 )
-from runtime.leg import Audio, Closed
+from runtime.leg import Audio, Closed, Message, Text
 from runtime.record import Ending
 from runtime.voice_ws import BinaryFraming, JsonFraming, framing_for
 
@@ -32,14 +33,14 @@ def as_json(pcm: bytes) -> str:
 
 def test_binary_framing_carries_bare_pcm_both_ways() -> None:
     framing = framing_for("binary")
-    assert framing.decode(FRAME) == Audio(FRAME)
+    assert framing.decode(Audio(FRAME)) == Audio(FRAME)
     assert framing.encode(FRAME) == FRAME
     assert framing.farewell is None
 
 
 def test_json_framing_carries_base64_both_ways() -> None:
     framing = framing_for("json")
-    assert framing.decode(as_json(FRAME)) == Audio(FRAME)
+    assert framing.decode(Text(as_json(FRAME))) == Audio(FRAME)
     encoded = framing.encode(FRAME)
     assert json.loads(encoded) == {"type": "audio", "audio": base64.b64encode(FRAME).decode()}
     assert framing.farewell is not None
@@ -47,22 +48,24 @@ def test_json_framing_carries_base64_both_ways() -> None:
 
 
 def test_json_framing_takes_the_end_message_as_a_hang_up() -> None:
-    assert JsonFraming().decode('{"type": "end"}') == Closed(1000, "end")
+    assert JsonFraming().decode(Text('{"type": "end"}')) == Closed(1000, "end")
 
 
 def test_json_framing_ignores_fields_it_does_not_know() -> None:
-    assert JsonFraming().decode('{"type": "audio", "audio": "", "seq": 7}') == Audio(b"")
+    assert JsonFraming().decode(Text('{"type": "audio", "audio": "", "seq": 7}')) == Audio(b"")
 
 
 def test_binary_framing_refuses_text_and_json_framing_refuses_bytes() -> None:
     with pytest.raises(TextInBinaryMode):
-        BinaryFraming().decode("hello")
+        BinaryFraming().decode(Text("hello"))
     with pytest.raises(BinaryInJsonMode):
-        JsonFraming().decode(FRAME)
+        JsonFraming().decode(Audio(FRAME))
 
 
-@pytest.mark.parametrize(("framing", "wrap"), [(BinaryFraming(), bytes), (JsonFraming(), as_json)])
-def test_framing_refuses_half_a_sample_and_a_frame_too_long(framing: BinaryFraming | JsonFraming, wrap: type) -> None:
+@pytest.mark.parametrize(("framing", "wrap"), [(BinaryFraming(), Audio), (JsonFraming(), lambda pcm: Text(as_json(pcm)))])
+def test_framing_refuses_half_a_sample_and_a_frame_too_long(
+    framing: BinaryFraming | JsonFraming, wrap: Callable[[bytes], Message]
+) -> None:
     with pytest.raises(HalfASample, match="961 bytes"):
         framing.decode(wrap(bytes(961)))
     assert framing.decode(wrap(bytes(limits.CALLER_MESSAGE_BYTES))) == Audio(bytes(limits.CALLER_MESSAGE_BYTES))
@@ -80,25 +83,25 @@ def test_framing_refuses_half_a_sample_and_a_frame_too_long(framing: BinaryFrami
 )  # fmt: skip
 def test_json_framing_names_the_problem_in_one_line_when_a_message_is_malformed(text: str) -> None:
     with pytest.raises(MalformedMessage) as raised:
-        JsonFraming().decode(text)
+        JsonFraming().decode(Text(text))
     assert raised.value.problem
     assert "\n" not in str(raised.value)
 
 
 def test_json_framing_refuses_a_message_when_it_is_nested_too_deeply() -> None:
     with pytest.raises(MalformedMessage):
-        JsonFraming().decode('{"type":"audio","x":' + "[" * 50_000)
+        JsonFraming().decode(Text('{"type":"audio","x":' + "[" * 50_000))
 
 
 @hypothesis.given(st.text(max_size=200) | st.from_regex(r'\{"type":"(audio|end)".{0,20}\}'))
 def test_json_framing_raises_nothing_but_caller_errors_when_given_any_text(text: str) -> None:
     with suppress(CallerError):
-        assert isinstance(JsonFraming().decode(text), Audio | Closed)
+        assert isinstance(JsonFraming().decode(Text(text)), Audio | Closed)
 
 
 @hypothesis.given(st.binary(max_size=500).filter(lambda pcm: len(pcm) % 2 == 0))
 def test_json_framing_gives_back_what_it_encoded(pcm: bytes) -> None:
-    assert JsonFraming().decode(JsonFraming().encode(pcm)) == Audio(pcm)
+    assert JsonFraming().decode(Text(JsonFraming().encode(pcm))) == Audio(pcm)
 
 
 CAUSES = ("tunnel_busy", "tunnel_auth", "tunnel_timeout", "vapi_rejected", "vapi_down", "vapi_no_slot")

@@ -1,0 +1,81 @@
+"""Which of many sockets can be read or written now: what the switchboard (runtime/switchboard.py) asks.
+
+A poller is handed sockets of Trio's and works on what is under them: a `recv` and a `send` that never wait. This one
+asks the kernel; a network in memory brings its own, so that what runs in virtual time is the same path.
+"""
+
+import selectors
+import socket as stdlib_socket
+from collections.abc import Iterator
+from typing import Protocol
+
+import attrs
+import trio
+
+
+class Plug(Protocol):
+    """A connected socket that never waits. What it cannot do at once raises BlockingIOError; a broken connection is
+    an OSError. It is a `socket.socket` or behaves like one."""
+
+    def fileno(self) -> int: ...
+    def recv(self, most_bytes: int, /) -> bytes: ...
+    def send(self, data: bytes | bytearray, /) -> int: ...
+    def close(self) -> None: ...
+
+
+class Watched(Protocol):
+    """Whoever is told that its socket is ready, or that this has made it fail."""
+
+    def on_ready(self, readable: bool, writable: bool) -> None: ...
+    def fail(self) -> None: ...
+
+
+class Poller(Protocol):
+    def take(self, socket: trio.socket.SocketType) -> Plug:
+        """The socket without Trio; it is the taker's to close, and `socket` is of no use any more."""
+
+    def watch(self, plug: Plug, who: Watched, *, reads: bool, writes: bool) -> None:
+        """From now on, and in place of what was watched before; neither: nothing. The one task that waits may be
+        waiting already."""
+
+    async def wait(self) -> None:
+        """Until somebody is ready; he may be so no longer when `ready` is asked."""
+
+    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
+        """Who is ready now, to be read and to be written."""
+
+    def close(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class KernelPoller:
+    """The sockets of this machine: epoll on Linux, kqueue on macOS. Both can be waited for as a socket can, so one
+    Trio task waits for all that they watch. Mutable: what is watched, held by `_selector`."""
+
+    _selector: selectors.BaseSelector = attrs.field(factory=selectors.DefaultSelector)
+
+    def take(self, socket: trio.socket.SocketType) -> stdlib_socket.socket:
+        plug = stdlib_socket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
+        plug.setblocking(False)
+        return plug
+
+    def watch(self, plug: Plug, who: Watched, *, reads: bool, writes: bool) -> None:
+        known = plug in self._selector.get_map()
+        events = selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes
+        if not events:
+            if known:
+                self._selector.unregister(plug)
+        elif known:
+            self._selector.modify(plug, events, who)
+        else:
+            self._selector.register(plug, events, who)
+
+    async def wait(self) -> None:
+        await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+
+    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
+        for key, events in self._selector.select(0):
+            yield key.data, bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
+
+    def close(self) -> None:
+        self._selector.close()

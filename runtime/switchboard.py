@@ -1,0 +1,46 @@
+"""The switchboard: one task that moves all audio of a process.
+
+A task that is woken for every frame costs several times the work on the frame. So the sockets of all legs are watched
+by one poller, one task waits for it, and whatever is ready is read and passed on there and then, by calls and not by
+wakes: the busier the process, the more one wake serves, and nothing is delayed for it.
+"""
+
+import attrs
+import structlog
+import trio
+
+from runtime.line import Line
+from runtime.poller import KernelPoller, Poller
+from runtime.supervisor import Started
+from runtime.tls import Tls
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Switchboard")
+
+
+@attrs.define(eq=False)
+class Switchboard:
+    """Tells every line what its socket is ready for. An actor.
+
+    Ends: never. Restart: never; whoever waits for a line would not be told.
+    Cancelled: nothing is read or written any more. It is stopped after all that uses it.
+    """
+
+    poller: Poller = attrs.field(factory=KernelPoller)
+
+    def line(self, socket: trio.socket.SocketType, tls: Tls | None = None) -> Line:
+        """Take over a connected socket. The line is the caller's to close."""
+        return Line(self.poller.take(socket), self.poller, tls)
+
+    async def run(self, task_status: Started) -> None:
+        task_status.started()
+        try:
+            while True:
+                await self.poller.wait()
+                for line, readable, writable in self.poller.ready():
+                    try:
+                        line.on_ready(readable, writable)
+                    except Exception as exc:  # noqa: BLE001  # the connection barrier: one line's failure is its own
+                        _log.error("line_failed", exc_info=exc)
+                        line.fail()
+        finally:
+            self.poller.close()
