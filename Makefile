@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
 STAMP := $(VENV)/.installed
-SOURCES := runtime actors tools db simulation torture tests
+SOURCES := runtime actors tools db simulation torture bench tests
 SEEDS ?= 1000
 
-.PHONY: demo test torture check lint types unit install system-packages lock speech clean
+.PHONY: demo test torture bench check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
@@ -18,13 +18,16 @@ test: install check unit ## lint, types and the whole test suite
 torture: install ## SEEDS=1000 random calls with random faults, in virtual time
 	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2
 
+bench: install ## this runtime beside its peers: CPU, latency, memory; tables, bench/results/latest.json
+	@$(BIN)/python -m bench
+
 check: lint types
 
 lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation torture -name '*.py')
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation torture bench -name '*.py')
 
 types: install
 	@echo "== mypy --strict"

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture")
+ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture", "bench")
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 
@@ -137,6 +137,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "db": ("db", "runtime.limits"),
     "simulation": ("simulation",),
     "torture": ("torture", "runtime", "db", "simulation"),
+    "bench": ("bench", "db.embedded"),
 }
 
 
@@ -163,11 +164,11 @@ def arrows(module: Module) -> Iterator[Fault]:
 
 
 LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "httpx": ("runtime/http_client.py", "simulation/"),
+    "httpx": ("runtime/http_client.py", "simulation/", "bench/peers/"),
     "trio_websocket": ("runtime/ws_leg.py", "runtime/ws_handshake.py", "simulation/"),
     "asyncpg": ("db/",),
     "trio_asyncio": ("db/",),
-    "asyncio": ("db/",),
+    "asyncio": ("db/", "bench/load/", "bench/peers/"),
 }
 
 

@@ -49,6 +49,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "environment": {
         "runtime/settings.py:read_settings": "the one place",
         "db/embedded.py:_open": "a child process's environment",
+        "bench/processes.py:open_program": "a child process's environment",
     },
     "arrows": {
         "actors/silence_padder.py -> actors.tail": "the pure half of the same actor",

@@ -13,6 +13,7 @@ from actors.vapi_socket_writer import VapiSocketWriter
 from db.memory import MemoryDatabase
 from runtime import limits
 from runtime.channels import AudioReceiveChannel, AudioSendChannel
+from runtime.leg import Passing
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -58,13 +59,15 @@ def tool_run_twice(patch: pytest.MonkeyPatch) -> None:
 
 def lost_frame(patch: pytest.MonkeyPatch) -> None:
     """Every hundredth frame of the caller is not sent, and counted as sent."""
-    honest = VapiSocketWriter._send
+    honest = VapiSocketWriter._pass_on
 
-    async def careless(self: VapiSocketWriter, pcm: bytes) -> None:
+    def careless(self: VapiSocketWriter, audio: Passing) -> bool:
         if self.record.counts["uplink_frames"] % 100 != 99:
-            await honest(self, pcm)
+            return honest(self, audio)
+        self._count(audio.size_bytes)
+        return True
 
-    patch.setattr(VapiSocketWriter, "_send", careless)
+    patch.setattr(VapiSocketWriter, "_pass_on", careless)
 
 
 def report_sent_twice(patch: pytest.MonkeyPatch) -> None:
