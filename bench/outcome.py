@@ -1,0 +1,31 @@
+"""Everything one run of the bench found out."""
+
+import attrs
+
+from bench.alternations import Audio
+from bench.bars import Verdict, judge_all
+from bench.plan import Plan
+from bench.ratios import all_spreads, harmed_at_100
+from bench.spread import Spread
+from bench.turnarounds import ShortCalls, Webhook
+from bench.windows import Window
+
+
+@attrs.define
+class Outcome:
+    """Filled part by part. Mutable."""
+
+    plan: Plan
+    audio: Audio = attrs.field(factory=Audio)
+    short_calls: list[ShortCalls] = attrs.field(factory=list)
+    webhooks: list[Webhook] = attrs.field(factory=list)
+    growth: list[Window] = attrs.field(factory=list)
+    growth_ends: list[str] = attrs.field(factory=list)
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        return all_spreads(self.audio)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return judge_all(self.spreads, harmed_at_100(self.audio, self.plan.seconds))

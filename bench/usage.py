@@ -1,0 +1,44 @@
+"""What a process has used: CPU time to the nanosecond, and memory."""
+
+import sys
+import time
+
+import attrs
+import psutil
+
+_MIB = 1024 * 1024
+_CPUCLOCK_SCHED = 2
+
+
+def cpu_ns(pid: int) -> int:
+    """User and system time of all its threads, ended ones among them. Raises OSError when it is gone.
+
+    On Linux from the process's own CPU clock (clock_getcpuclockid): what /proc shows comes in steps of 10 ms, and
+    one call uses about that in a second. Elsewhere from psutil.
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error as exc:
+        raise ProcessLookupError(pid) from exc
+    return int((times.user + times.system) * 1e9)
+
+
+@attrs.frozen
+class Memory:
+    """In MiB. `pss_mib` shares what several processes map; `uss_mib` is the process's alone; None where unknown."""
+
+    rss_mib: float
+    pss_mib: float | None
+    uss_mib: float | None
+
+
+def memory(pid: int) -> Memory:
+    """Raises ProcessLookupError when it is gone."""
+    try:
+        full = psutil.Process(pid).memory_full_info()
+    except psutil.Error as exc:
+        raise ProcessLookupError(pid) from exc
+    pss, uss = getattr(full, "pss", None), getattr(full, "uss", None)
+    return Memory(full.rss / _MIB, None if pss is None else pss / _MIB, None if uss is None else uss / _MIB)
