@@ -7,7 +7,7 @@ from actors.tail import Tail, silence_behind
 from runtime import limits
 from runtime.channels import AssistantStarted, AssistantStopped, AudioReceiveChannel
 from runtime.errors import CallerStalled
-from runtime.leg import Leg, LegClosed, LegStalled, Passing
+from runtime.leg import Audio, Leg, LegClosed, LegStalled, Passing
 from runtime.record import CallRecord
 from runtime.settings import TailMode
 from runtime.supervisor import Started
@@ -81,12 +81,14 @@ class SilencePadder:
 
     async def _pay(self) -> None:
         """The rest of the tail, until it is paid, or the queue has something to say or has ended."""
+        most_bytes = limits.FRAME_BYTES if self.mode == "paced" else limits.TAIL_PIECE_BYTES
         while self.tail.owed and not self.agent_audio.ready():
-            frame = self.tail.next_frame()
-            await self._send(frame)
-            self._inserted_bytes += len(frame)
-            self.record.counts["tail_bytes"] += len(frame)
-            self.tail.on_paid(frame)
+            piece = self.tail.next_piece(most_bytes)
+            if self.mode == "paced" or not self.leg.offer(Audio(piece)):
+                await self._send(piece)
+            self._inserted_bytes += len(piece)
+            self.record.counts["tail_bytes"] += len(piece)
+            self.tail.on_paid(piece)
         if not self.tail.owed:
             self._report_tail(cut=False)
 

@@ -75,14 +75,14 @@ class Tail:
             return inf
         return self._audible_until + (limits.TAIL_SETTLE_SECONDS if self._stopped else limits.TAIL_OVERDUE_SECONDS)
 
-    def next_frame(self) -> bytes:
-        """The next piece to send, at most 20 ms."""
+    def next_piece(self, most_bytes: int) -> bytes:
+        """The next piece to send."""
         self.overdue = self.overdue or not self._stopped
-        return bytes(min(limits.FRAME_BYTES, TAIL_BYTES - self.silent_bytes))
+        return bytes(min(most_bytes, TAIL_BYTES - self.silent_bytes))
 
-    def on_paid(self, frame: bytes) -> None:
+    def on_paid(self, piece: bytes) -> None:
         """A piece of the tail has gone out."""
-        self.silent_bytes += len(frame)
+        self.silent_bytes += len(piece)
         self._settle()
 
     def _settle(self) -> None:

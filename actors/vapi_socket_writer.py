@@ -32,12 +32,14 @@ class VapiSocketWriter:
     leg: Leg
     record: CallRecord
     _silent_frame_at: float = 0.0
+    _wakes_at: float = 0.0
 
     async def run(self, task_status: Started) -> None:
         task_status.started()
         self._silent_frame_at = trio.current_time() + limits.UPLINK_SILENT_SECONDS
         try:
             while True:
+                self._wakes_at = self._silent_frame_at
                 pcm = await self.caller_audio.receive_by(self._silent_frame_at, at_once=self._pass_on)
                 now = trio.current_time()
                 if isinstance(pcm, bytes):
@@ -55,6 +57,9 @@ class VapiSocketWriter:
         passed_on = self.leg.offer(audio)
         if passed_on:
             self._silent_frame_at = trio.current_time() + limits.UPLINK_SILENT_SECONDS
+            if self._silent_frame_at - self._wakes_at > limits.UPLINK_SILENT_SECONDS / 2:  # not for every frame
+                self._wakes_at = self._silent_frame_at
+                self.caller_audio.postpone(self._wakes_at)
             self._count(audio.size_bytes)
         return passed_on
 

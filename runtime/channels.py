@@ -22,7 +22,7 @@ import attrs
 import trio
 
 from runtime import limits
-from runtime.leg import AtOnce, Passing
+from runtime.leg import AtOnce, Audio, Passing
 
 
 @attrs.frozen
@@ -80,6 +80,16 @@ class _State:
         self.peak_bytes = max(self.peak_bytes, self.queued_bytes)
         self.notify()
 
+    def pass_on(self, at_once: AtOnce) -> bool:
+        """The audio before the next fact, as far as `at_once` takes it; whether nothing is queued then."""
+        waited = bool(self.items)
+        while self.items and isinstance(item := self.items[0], bytes) and at_once(Audio(item)):
+            self.items.popleft()
+            self.queued_bytes -= _weight(item)
+        if waited:
+            self.notify()
+        return not self.items
+
     def keep(self, items: Iterable[Item]) -> int:
         """Throw away all but these; returns the bytes of audio thrown away."""
         before_bytes = _audio_bytes(self.items)
@@ -131,10 +141,10 @@ class AudioSendChannel:
         """Hand it to a receiver that waits and can take it at once; False: it must be sent. What the receiver raises
         is raised there, not here."""
         state = self._state
-        if state.at_once is None or state.items or state.send_closed or state.receive_closed:
+        if state.at_once is None or state.send_closed or state.receive_closed:
             return False
         try:
-            return state.at_once(audio)
+            return (not state.items or state.pass_on(state.at_once)) and state.at_once(audio)
         except Exception as exc:  # noqa: BLE001  # not swallowed: raised in the task that receives, whose code it is
             state.failure = exc
             state.notify()
@@ -162,9 +172,10 @@ class AudioSendChannel:
 
 @attrs.define
 class AudioReceiveChannel:
-    """The reading end. Cancelled while waiting: nothing was taken."""
+    """The reading end. Cancelled while waiting: nothing was taken. Mutable: `_waiting`, of the last `receive_by`."""
 
     _state: _State
+    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def receive(self, most_bytes: int | None = None) -> Item:
         """The next item; with `most_bytes`, up to that much of the audio before the next fact."""
@@ -185,16 +196,22 @@ class AudioReceiveChannel:
     ) -> Item | None:
         """As `receive`, but None once `deadline` (Trio's clock) has passed, nothing is queued and nobody has closed.
 
-        Audio that `at_once` takes while this waits is not returned.
+        Audio that `at_once` takes is not returned, whether it is queued or comes while this waits.
         """
+        if at_once is not None:
+            self._state.pass_on(at_once)
         self._state.at_once = at_once
         try:
-            with trio.move_on_at(deadline):
+            with trio.move_on_at(deadline) as self._waiting:
                 while not self.ready():
                     await self._state.changed.wait()
         finally:
             self._state.at_once = None
         return await self.receive(most_bytes) if self.ready() else None
+
+    def postpone(self, deadline: float) -> None:
+        """Of the `receive_by` that waits, if any. It costs less than to be woken too early."""
+        self._waiting.deadline = deadline
 
     def ready(self) -> bool:
         """`receive` would not wait: something is queued, or somebody has closed."""

@@ -25,7 +25,7 @@ from runtime.errors import StartError, StoppedAtStart
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
-from runtime.poller import KernelPoller, Poller
+from runtime.poller import Poller, kernel_poller
 from runtime.record import EventSink
 from runtime.settings import Bind, Settings
 from runtime.supervisor import Restart, Started, Supervisor, open_supervisor
@@ -153,7 +153,7 @@ async def open_doors(
         process = await stack.enter_async_context(open_supervisor("process", _log))
         watch = SignalWatch(signals, process.end)
         await process.start("SignalWatch", lambda: watch)
-        switchboard = Switchboard(poller or KernelPoller())
+        switchboard = Switchboard(poller or kernel_poller())
         await process.start("Switchboard", lambda: switchboard, significant=True)
         webhook = _bound(settings.webhook_bind, webhook_listeners)
         house = House(

@@ -94,6 +94,8 @@ class LegStream(trio.abc.Stream):
             self.came()
             self.read_on()
         await self.line.wait_free()
+        if self.farewell() == b"":  # the library has done: not all of what it does then comes back to us
+            self._end()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.line.wait_free()

@@ -17,6 +17,7 @@ AGENT_AUDIO_SECONDS: Final = 10.0  # Vapi may run ahead of the caller; when full
 
 # --- The tail that follows each stretch of speech.
 TAIL_SECONDS: Final = 1.7  # the caller's detector needs about 1.5 s of silence; 0.2 s of margin
+TAIL_PIECE_BYTES: Final = 9_600  # 0.2 s: speech that comes meanwhile waits for no more; each message costs
 TAIL_SETTLE_SECONDS: Final = 0.060  # a chunk that Vapi sent before `stopped` may arrive this much after it
 TAIL_OVERDUE_SECONDS: Final = 2.0  # no `stopped` came: pay all the same, and count it
 AUDIBLE_PEAK: Final = 100  # of 32,767, about -50 dBFS: above comfort noise and dither, below any speech
@@ -33,6 +34,9 @@ PONG_LOOK_SECONDS: Final = 0.1  # between two looks at how long we have listened
 # A send this long found no room at once, and the peer then made some; below a frame, since a peer that reads as it
 # plays makes room frame by frame. Our own loop may be as slow: a vanished peer is then found when no more fits.
 SEND_WAITED_SECONDS: Final = 0.010
+
+# --- The switchboard.
+SWITCHBOARD_LOOKS: Final = 8  # in a row at who is ready, before other tasks have their turn
 
 # --- Setting up and tearing down.
 SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket

@@ -21,7 +21,7 @@ from runtime import limits
 from runtime.poller import Plug, Poller
 from runtime.tls import Tls
 
-_READ_BYTES: Final = 64 * 1024  # at most this much of one line, then the next line's turn
+_READ_BYTES: Final = 8 * 1024  # of one line, then the next line's turn; eight frames, and cheap to allocate
 
 
 def _ignore(_data: bytes) -> None:

@@ -4,6 +4,7 @@ A poller is handed sockets of Trio's and works on what is under them: a `recv` a
 asks the kernel; a network in memory brings its own, so that what runs in virtual time is the same path.
 """
 
+import select
 import selectors
 import socket as stdlib_socket
 from collections.abc import Iterator
@@ -47,17 +48,60 @@ class Poller(Protocol):
     def close(self) -> None: ...
 
 
+def _plug(socket: trio.socket.SocketType) -> stdlib_socket.socket:
+    plug = stdlib_socket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
+    plug.setblocking(False)
+    return plug
+
+
 @attrs.define(eq=False)
-class KernelPoller:
-    """The sockets of this machine: epoll on Linux, kqueue on macOS. Both can be waited for as a socket can, so one
-    Trio task waits for all that they watch. Mutable: what is watched, held by `_selector`."""
+class EpollPoller:
+    """The sockets of this machine, on Linux. Mutable: what is watched.
+
+    An epoll can be waited for as a socket can, so one Trio task waits for all that it watches.
+    """
+
+    _epoll: "select.epoll" = attrs.field(factory=lambda: select.epoll())
+    _watched: dict[int, Watched] = attrs.field(factory=dict)
+
+    def take(self, socket: trio.socket.SocketType) -> stdlib_socket.socket:
+        return _plug(socket)
+
+    def watch(self, plug: Plug, who: Watched, *, reads: bool, writes: bool) -> None:
+        number = plug.fileno()
+        events = select.EPOLLIN * reads | select.EPOLLOUT * writes
+        if number in self._watched:
+            if events:
+                self._epoll.modify(number, events)
+            else:
+                self._epoll.unregister(number)
+                del self._watched[number]
+        elif events:
+            self._epoll.register(number, events)
+            self._watched[number] = who
+
+    async def wait(self) -> None:
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
+        for number, events in self._epoll.poll(0):
+            who = self._watched.get(number)
+            if who is not None:  # else it was closed a moment ago
+                # An error or the peer's end shows in both: the one that looks finds out.
+                yield who, bool(events & ~select.EPOLLOUT), bool(events & ~select.EPOLLIN)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+@attrs.define(eq=False)
+class SelectorPoller:
+    """The same where there is no epoll, with what Python has for the machine: kqueue on macOS."""
 
     _selector: selectors.BaseSelector = attrs.field(factory=selectors.DefaultSelector)
 
     def take(self, socket: trio.socket.SocketType) -> stdlib_socket.socket:
-        plug = stdlib_socket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
-        plug.setblocking(False)
-        return plug
+        return _plug(socket)
 
     def watch(self, plug: Plug, who: Watched, *, reads: bool, writes: bool) -> None:
         known = plug in self._selector.get_map()
@@ -79,3 +123,8 @@ class KernelPoller:
 
     def close(self) -> None:
         self._selector.close()
+
+
+def kernel_poller() -> Poller:
+    """The one for this machine."""
+    return EpollPoller() if hasattr(select, "epoll") else SelectorPoller()

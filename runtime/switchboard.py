@@ -9,8 +9,9 @@ import attrs
 import structlog
 import trio
 
+from runtime import limits
 from runtime.line import Line
-from runtime.poller import KernelPoller, Poller
+from runtime.poller import Poller, kernel_poller
 from runtime.supervisor import Started
 from runtime.tls import Tls
 
@@ -21,11 +22,14 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Switch
 class Switchboard:
     """Tells every line what its socket is ready for. An actor.
 
+    It looks again before it waits again: a way through Trio's scheduler costs as much as the work on several frames,
+    and frames come in clumps.
+
     Ends: never. Restart: never; whoever waits for a line would not be told.
     Cancelled: nothing is read or written any more. It is stopped after all that uses it.
     """
 
-    poller: Poller = attrs.field(factory=KernelPoller)
+    poller: Poller = attrs.field(factory=kernel_poller)
 
     def line(self, socket: trio.socket.SocketType, tls: Tls | None = None) -> Line:
         """Take over a connected socket. The line is the caller's to close."""
@@ -36,11 +40,20 @@ class Switchboard:
         try:
             while True:
                 await self.poller.wait()
-                for line, readable, writable in self.poller.ready():
-                    try:
-                        line.on_ready(readable, writable)
-                    except Exception as exc:  # noqa: BLE001  # the connection barrier: one line's failure is its own
-                        _log.error("line_failed", exc_info=exc)
-                        line.fail()
+                looks = limits.SWITCHBOARD_LOOKS
+                while self._serve() and looks:
+                    looks -= 1
         finally:
             self.poller.close()
+
+    def _serve(self) -> bool:
+        """Everybody who is ready; whether anybody was."""
+        served = False
+        for line, readable, writable in self.poller.ready():
+            served = True
+            try:
+                line.on_ready(readable, writable)
+            except Exception as exc:  # noqa: BLE001  # the connection barrier: one line's failure is its own
+                _log.error("line_failed", exc_info=exc)
+                line.fail()
+        return served

@@ -27,6 +27,7 @@ from runtime.leg import Audio, MaskedAudio, Message, Text
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")  # as h11 has it, which does the library's handshake
 _SWITCHING: Final = re.compile(rb"HTTP/1\.1 101[ \r\n]")
 _CONTROL_BYTES: Final = 125
+_CHARACTER_BYTES: Final = 4  # at most
 _DATA: Final = (frames.BINARY, frames.TEXT)
 _CONTROL: Final = (frames.PING, frames.PONG, frames.CLOSE)
 _FIRST_FRAGMENT: Final = (0x02, 0x01)
@@ -38,7 +39,7 @@ Side = Literal["server", "client"]
 
 @attrs.define(eq=False)
 class Tap:
-    """`side`: which one we are. `most_bytes`: of one message.
+    """`side`: which one we are. `most_bytes`: of one message; of a text as many characters, as the library counts.
 
     Mutable: `closing`, yours to set; `for_library`, what was handed on, yours to empty; `pong`, the payload of the
     peer's last; `close_read`, whether the peer has said Close. The rest is what was read, and the place in it.
@@ -79,8 +80,8 @@ class Tap:
 
     @property
     def waits(self) -> bool:
-        """For the library to give back a message."""
-        return self._reading == "given" and not self.closing
+        """For the end of the handshake, or for the library to give back a message."""
+        return self._reading == "handshake" or (self._reading == "given" and not self.closing)
 
     def given_back(self) -> None:
         """The library has given back a message."""
@@ -88,11 +89,11 @@ class Tap:
             self._reading = "frames"
 
     def next(self) -> Message | None:
-        """The next whole message; None while there is none, or the library must give one first."""
+        """The next whole message; None while there is none, or the tap waits."""
         while self._at < len(self._data) or self._joined(1):
             if self._reading == "library":
                 self._hand_on(len(self._data))
-            elif self._reading in ("head", "handshake") or self.waits:
+            elif self._reading == "head" or self.waits:
                 break
             else:
                 body, end = self._bounds()
@@ -132,7 +133,9 @@ class Tap:
         masked = second >= frames.MASKED
         if masked:
             body += frames.MASK_BYTES
-        if masked is not (self.side == "server") or size > self.most_bytes or not self._in_place(first):
+        if masked is not (self.side == "server") or not (self._in_place(first) or self.closing):
+            return self._doubt()
+        if size > self.most_bytes and (first == frames.BINARY or size > _CHARACTER_BYTES * self.most_bytes):
             return self._doubt()
         return body, body + size
 
@@ -152,15 +155,20 @@ class Tap:
                 return MaskedAudio(self._data[at:end], body - at)
             return Audio(self._data[body:end])
         if first == frames.TEXT:
-            try:
-                text = Text(self._payload(body, end).decode())
-            except UnicodeDecodeError:
-                self._doubt()
-                return None
-            self._at = end
-            return text
+            return self._text(body, end)
         self._hand_on_frame(first, body, end)
         return None
+
+    def _text(self, body: int, end: int) -> Text | None:
+        try:
+            text = self._payload(body, end).decode()
+        except UnicodeDecodeError:
+            text = None
+        if text is None or len(text) > self.most_bytes:
+            self._doubt()
+            return None
+        self._at = end
+        return Text(text)
 
     def _hand_on_frame(self, first: int, body: int, end: int) -> None:
         if first == frames.PONG:

@@ -39,7 +39,7 @@ class Tls:
         said = b""
         try:
             while self.ready and not self.ended:
-                piece = self._object.read(_READ_BYTES)
+                piece = self._object.read(max(len(data), 1))
                 self.ended = not piece
                 said = said + piece if said else piece
                 if not (self._incoming.pending or self._object.pending()):

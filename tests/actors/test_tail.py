@@ -18,7 +18,7 @@ def pay(tail: Tail) -> float:
     """Pay all that is owed; its seconds."""
     paid = 0.0
     while tail.owed:
-        frame = tail.next_frame()
+        frame = tail.next_piece(limits.FRAME_BYTES)
         assert 0 < len(frame) <= limits.FRAME_BYTES
         assert not any(frame)
         tail.on_paid(frame)
