@@ -76,7 +76,7 @@ class SilencePadder:
         self.record.counts["downlink_bytes"] += len(pcm)
         audible = silent_bytes is not None
         self.tail.on_sent(len(pcm), silent_bytes, trio.current_time())
-        if audible or not self.tail.owed:
+        if self._inserted_bytes and (audible or not self.tail.owed):
             self._report_tail(cut=audible)
 
     async def _pay(self) -> None:

@@ -22,15 +22,20 @@ from runtime import limits
 TAIL_BYTES = round(limits.TAIL_SECONDS * limits.AUDIO_BYTES_PER_SECOND)
 
 
+_LAST_BYTES: Final = 64
 _QUIET: Final = b"\x00\xff"  # the high byte of a sample below 256
 
 
 def silence_behind(pcm: bytes) -> int | None:
     """Bytes of silence behind the last audible sample of whole samples; None when none is audible."""
-    if not pcm.rstrip(b"\0"):
-        return None
-    loud = len(pcm[1::2].rstrip(_QUIET))  # up to the last sample that is audible by its high byte alone
-    samples = array("h", pcm[loud * limits.SAMPLE_BYTES :])
+    size_bytes = len(pcm)
+    end = pcm[-_LAST_BYTES:]
+    if not end[1::2].strip(_QUIET) and size_bytes > _LAST_BYTES:  # as a rule all that counts lies in there
+        if not pcm.rstrip(b"\0"):
+            return None
+        end = pcm
+    loud = len(end[1::2].rstrip(_QUIET))  # up to the last sample that is audible by its high byte alone
+    samples = array("h", end[loud * limits.SAMPLE_BYTES :])
     for behind, sample in enumerate(reversed(samples)):
         if not -limits.AUDIBLE_PEAK < sample < limits.AUDIBLE_PEAK:
             return behind * limits.SAMPLE_BYTES

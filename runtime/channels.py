@@ -69,6 +69,7 @@ class _State:
     at_once: AtOnce | None = None
     failure: Exception | None = None
     changed: trio.Event = attrs.field(factory=trio.Event)
+    ended: trio.Event = attrs.field(factory=trio.Event)
 
     def notify(self) -> None:
         self.changed.set()
@@ -164,6 +165,7 @@ class AudioSendChannel:
 
     def close(self) -> None:
         self._state.send_closed = True
+        self._state.ended.set()
         self._state.notify()
 
     def statistics(self) -> AudioStatistics:
@@ -220,9 +222,7 @@ class AudioReceiveChannel:
 
     async def wait_ended(self) -> None:
         """Until the sender has closed. What is queued then can still be received."""
-        await trio.lowlevel.checkpoint()
-        while not self._state.send_closed:
-            await self._state.changed.wait()
+        await self._state.ended.wait()
 
     def close(self) -> int:
         """Take no more; returns the bytes of audio that were queued, and are lost. Idempotent."""

@@ -4,6 +4,7 @@ voice door (callers) · webhook door (Vapi's tool calls) · and behind both: the
 """
 
 import errno
+import gc
 import os
 import signal
 import socket as stdlib_socket
@@ -268,6 +269,8 @@ async def stay_open(
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with open_doors(settings, database, sink, signals) as doors:
+                gc.collect()
+                gc.freeze()  # what is there now stays: no collection walks through it while calls wait
                 await ready(doors)
                 await doors.supervisor.wait()
     except StoppedAtStart:

@@ -31,12 +31,18 @@ class Encoder(Protocol):
         """One frame, which begins with the byte `first`."""
 
 
-@attrs.frozen
+@attrs.define
 class ServerFrames:
-    """What a server sends is not masked."""
+    """What a server sends is not masked. Mutable: the header of the last frame, which is as a rule the next one's."""
+
+    _key: tuple[int, int] = (0, 0)
+    _header: bytes = b""
 
     def frame(self, first: int, payload: bytes) -> bytes:
-        return _header(first, len(payload)) + payload
+        key = (first, len(payload))
+        if key != self._key:
+            self._key, self._header = key, _header(*key)
+        return self._header + payload
 
 
 @attrs.define

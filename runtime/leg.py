@@ -33,11 +33,12 @@ class Audio(msgspec.Struct, frozen=True, gc=False):
 class MaskedAudio(msgspec.Struct, frozen=True, gc=False):
     """The same in the WebSocket frame that it arrived in, still masked: who passes it on need not unmask it.
 
-    `body`: where the payload begins; the mask lies before it.
+    `body`: where the payload begins; the mask lies before it. `size_bytes`: of the payload.
     """
 
     frame: bytes
     body: int
+    size_bytes: int
 
     @property
     def pcm(self) -> bytes:
@@ -46,10 +47,6 @@ class MaskedAudio(msgspec.Struct, frozen=True, gc=False):
     @property
     def mask(self) -> bytes:
         return self.frame[self.body - frames.MASK_BYTES : self.body]
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.frame) - self.body
 
 
 @attrs.frozen

@@ -53,7 +53,7 @@ class LegStream(trio.abc.Stream):
         stream = cls(line, Tap(side, most_bytes))
         stream.came = stream.next
         stream.room = lambda: stream.tap.kept_bytes <= _KEPT_BYTES
-        line.on_data, line.full = stream._on_data, stream._full
+        line.on_data = stream.on_data
         line.read_on()
         return stream
 
@@ -62,8 +62,8 @@ class LegStream(trio.abc.Stream):
         message = self.tap.next()
         if message is None:
             self._taken_in = self.line.at_end and not self.tap.waits
-            if self.tap.for_library or self._taken_in:
-                self._news.unpark_all()
+        if self.tap.for_library or self._taken_in:
+            self._news.unpark_all()
         return message
 
     def read_on(self) -> None:
@@ -118,10 +118,12 @@ class LegStream(trio.abc.Stream):
         self.line.close()
         self._news.unpark_all()
 
-    def _on_data(self, data: bytes) -> None:
+    def on_data(self, data: bytes) -> bool:
+        """Of the line: what was read. Whether more may be."""
         if data:
             self.tap.feed(data)
         self.came()
+        return not self._full()
 
     def _full(self) -> bool:
         return len(self.tap.for_library) > _KEPT_BYTES or not (self.tap.closing or self.room())

@@ -24,20 +24,21 @@ from runtime.tls import Tls
 _READ_BYTES: Final = 8 * 1024  # of one line, then the next line's turn; eight frames, and cheap to allocate
 
 
-def _ignore(_data: bytes) -> None:
-    pass
+def _ignore(_data: bytes) -> bool:
+    return True
 
 
 @attrs.define(eq=False)
 class Line:
-    """Mutable: `on_data`, which is given b"" at the end; `full`, asked after each reading, True: read no more for now;
-    and the state below. Close it: nothing else does."""
+    """Mutable: `on_data`, which is given b"" at the end, and says whether to read on; and the state below. Close it:
+    nothing else does."""
 
     _plug: Plug
     _poller: Poller
     _tls: Tls | None = None
-    on_data: Callable[[bytes], None] = _ignore
-    full: Callable[[], bool] = bool
+    on_data: Callable[[bytes], bool] = _ignore
+    free: bool = True
+    """What is sent now goes out at once, as far as is known: nothing waits, and nothing has failed."""
     closed: bool = False
     at_end: bool = False
     """`on_data` was given b""."""
@@ -59,11 +60,6 @@ class Line:
     @property
     def encrypted(self) -> bool:
         return self._tls is not None
-
-    @property
-    def free(self) -> bool:
-        """What is sent now goes out before anything else waits."""
-        return not self._out and not self._deaf and not self.closed
 
     @property
     def listened_seconds(self) -> float:
@@ -116,7 +112,7 @@ class Line:
             self._put(self._tls.farewell())
         self.read_on(False)
         self._out.clear()
-        self.closed = True
+        self.closed, self.free = True, False
         self._poller.watch(self._plug, self, reads=False, writes=False)
         self._plug.close()
         self._end()
@@ -144,12 +140,10 @@ class Line:
         except OSError as exc:  # ssl.SSLError is one
             self.failure = f"{type(exc).__name__}: {exc}" if isinstance(exc, ssl.SSLError) else ""
             data = b""
-        if data:
-            self.on_data(data)
+        if data and not self.on_data(data):
+            self.read_on(False)
         if not data or (self._tls is not None and self._tls.ended):
             self._end()
-        elif self.full():
-            self.read_on(False)
 
     def _decrypted(self, data: bytes) -> bytes:
         assert self._tls is not None
@@ -182,6 +176,7 @@ class Line:
             return
         if sent < len(data):
             self._out += data[sent:]
+            self.free = False
             self.blocked_since = trio.current_time()
             self._watch()
 
@@ -199,12 +194,13 @@ class Line:
             self.sends_taken += 1
         self.blocked_since = now
         if not self._out:
+            self.free = True
             self.blocked_since = None
             self._watch()
             self.news.unpark_all()
 
     def _give_up_sending(self) -> None:
-        self._deaf = True
+        self._deaf, self.free = True, False
         self._out.clear()
         self.blocked_since = None
         self._watch()

@@ -22,11 +22,13 @@ from typing import Final, Literal
 import attrs
 
 from runtime import frames, limits
-from runtime.leg import Audio, MaskedAudio, Message, Text
+from runtime.leg import Audio, MaskedAudio, Message, Passing, Text
 
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")  # as h11 has it, which does the library's handshake
 _SWITCHING: Final = re.compile(rb"HTTP/1\.1 101[ \r\n]")
 _CONTROL_BYTES: Final = 125
+_USUAL_LENGTH: Final = 126  # two bytes of length follow: 126 to 65,535 bytes of payload
+_USUAL_BODY: Final = 4
 _CHARACTER_BYTES: Final = 4  # at most
 _DATA: Final = (frames.BINARY, frames.TEXT)
 _CONTROL: Final = (frames.PING, frames.PONG, frames.CLOSE)
@@ -63,6 +65,26 @@ class Tap:
     def kept_bytes(self) -> int:
         """Read, and neither taken nor handed on."""
         return len(self._data) - self._at + self._more_bytes
+
+    def lone(self, data: bytes) -> Passing | None:
+        """What `data` says when it is one whole frame of audio, and nothing else is about: the usual case, which must
+        be cheap. None: it must be fed, and nothing was done."""
+        masked = self.side == "server"
+        body = _USUAL_BODY + frames.MASK_BYTES * masked
+        size = len(data) - body
+        if (
+            size <= _CONTROL_BYTES
+            or data[0] != frames.BINARY
+            or data[1] != _USUAL_LENGTH + frames.MASKED * masked
+            or data[2] << 8 | data[3] != size
+            or size > self.most_bytes
+            or self._reading != "frames"
+            or self._at != len(self._data)
+            or self._more
+            or self.closing
+        ):
+            return None
+        return MaskedAudio(data, body, size) if masked else Audio(data[body:])
 
     def feed(self, data: bytes) -> None:
         if self._at == len(self._data) and not self._more:
@@ -152,7 +174,7 @@ class Tap:
         if first == frames.BINARY:
             self._at = end
             if self.side == "server":
-                return MaskedAudio(self._data[at:end], body - at)
+                return MaskedAudio(self._data[at:end], body - at, end - body)
             return Audio(self._data[body:end])
         if first == frames.TEXT:
             return self._text(body, end)

@@ -76,6 +76,7 @@ def _open_leg(
     encoder = frames.ClientFrames() if connection.is_client else frames.ServerFrames()
     leg = WebSocketLeg(connection, stream, wire, encoder, stall_seconds)
     stream.farewell, stream.came, stream.room = leg.farewell, leg.pull, leg.has_room
+    stream.line.on_data = leg.on_data
     stream.tap.open()
     leg.pull()
     stream.read_on()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from runtime import frames, limits
-from runtime.leg import MaskedAudio, Message, Text
+from runtime.leg import MaskedAudio, Text
 from runtime.tap import Side, Tap
 from tests.runtime.rfc6455 import BINARY, CLOSE, LAST, PING, PONG, TEXT, Frame, frame, frames_of
 from tests.runtime.tap_streams import MASK, patterned
@@ -40,16 +40,12 @@ def taken(tap: Tap) -> list[bytes | str]:
     """All that the tap takes now, without what it is wrapped in."""
     messages: list[bytes | str] = []
     while (message := tap.next()) is not None:
-        messages.append(content(message))
+        messages.append(message.data if isinstance(message, Text) else message.pcm)
     return messages
 
 
-def content(message: Message) -> bytes | str:
-    return message.data if isinstance(message, Text) else message.pcm
-
-
 def fed(tap: Tap, *pieces: bytes) -> list[bytes | str]:
-    messages = []
+    messages: list[bytes | str] = []
     for piece in pieces:
         tap.feed(piece)
         messages += taken(tap)
@@ -120,7 +116,8 @@ def test_all_is_handed_on_when_a_head_does_not_end(side: Side) -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 125, 126, 127, 65_535, 65_536, MOST])
 def test_whole_message_is_taken_whatever_its_length(side: Side, size: int) -> None:
     tap = opened(side)
-    assert fed(tap, said(side, BINARY, patterned(size)) + said(side, TEXT, b"t" * size)) == [patterned(size), "t" * size]
+    audio, text = patterned(size), "t" * size
+    assert fed(tap, said(side, BINARY, audio) + said(side, TEXT, text.encode())) == [audio, text]
     assert not tap.for_library
     assert not tap.kept_bytes
 
@@ -129,10 +126,45 @@ def test_masked_audio_is_taken_in_the_frame_that_it_came_in() -> None:
     tap = opened("server")
     tap.feed(said("server", BINARY, b"one") + said("server", BINARY, patterned(200)))
     first, second = tap.next(), tap.next()
-    assert first == MaskedAudio(said("server", BINARY, b"one"), 6)
-    assert second == MaskedAudio(said("server", BINARY, patterned(200)), 8)
+    assert first == MaskedAudio(said("server", BINARY, b"one"), 6, 3)
+    assert second == MaskedAudio(said("server", BINARY, patterned(200)), 8, 200)
     assert isinstance(second, MaskedAudio)
-    assert (second.mask, second.pcm, second.size_bytes) == (MASK, patterned(200), 200)
+    assert (second.mask, second.pcm) == (MASK, patterned(200))
+
+
+@both_sides
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 960, 65_535, 65_536, MOST + 1])
+def test_frame_by_itself_is_the_same_when_it_is_not_fed(side: Side, size: int) -> None:
+    alone = said(side, BINARY, patterned(size))
+    tap, fed_tap = opened(side), opened(side)
+    fed_tap.feed(alone)
+    audio = tap.lone(alone)
+    assert audio == (fed_tap.next() if 126 <= size <= 65_535 else None)
+    assert fed(tap, said(side, TEXT, b"next")) == ["next"]
+    assert not tap.for_library
+
+
+@both_sides
+def test_frame_is_fed_when_it_is_not_alone_or_not_whole_or_odd(side: Side) -> None:
+    alone = said(side, BINARY, patterned(960))
+    others = [alone[:at] for at in range(len(alone))] + [alone + alone[:at] for at in (1, 100, len(alone))]
+    others += [said(side, first, patterned(960)) for first in (TEXT, PING, CLOSE, 0x00, LAST, 0x02, 0xC2)]
+    others += [frame(BINARY, patterned(960), None if side == "server" else MASK)]
+    tap = opened(side)
+    assert [tap.lone(other) for other in others] == [None] * len(others)
+    assert opened(side, most_bytes=959).lone(alone) is None
+    for before in (alone[:1], said(side, 0x02, b"begun"), said(side, 0x02) + said(side, LAST), b"\xff\xff"):
+        tap = opened(side)
+        fed(tap, before)
+        assert tap.lone(alone) is None
+    tap = Tap(side, MOST)
+    assert tap.lone(alone) is None
+    tap.feed(head_of(side))
+    assert tap.lone(alone) is None
+    tap.open()
+    assert tap.lone(alone) is not None
+    tap.closing = True
+    assert tap.lone(alone) is None
 
 
 @both_sides
@@ -225,7 +257,7 @@ def odd_frames(side: Side) -> list[bytes]:
     controls = [said(side, first, patterned(126)) for first in (PING, PONG, CLOSE)]
     controls += [said(side, first, b"ab") for first in (0x08, 0x09, 0x0A)]
     texts = [said(side, TEXT, text) for text in (b"\xff", b"caf\xc3", b"\xed\xa0\x80", b"\xc0\xaf")]
-    long = [said(side, BINARY, bytes(MOST + 1)), said(side, TEXT, bytes(MOST + 1)), said(side, 0x01, bytes(4 * MOST + 1))]
+    long = [said(side, first, bytes(MOST + 1)) for first in (BINARY, TEXT)] + [said(side, 0x01, bytes(4 * MOST + 1))]
     out_of_place = [said(side, 0x00, b"ab"), said(side, LAST, b"ab")]
     return reserved + unknown + masks + lengths + controls + texts + long + out_of_place
 
@@ -276,18 +308,17 @@ def test_text_may_have_more_bytes_than_characters(side: Side) -> None:
 @both_sides
 @pytest.mark.parametrize("was_said", ["nothing", "a fragment", "all fragments", "half a frame"])
 def test_only_the_peers_close_is_handed_on_when_we_have_said_close(side: Side, was_said: str) -> None:
-    begun = {
-        "nothing": b"",
-        "a fragment": said(side, 0x02, b"begun"),
-        "all fragments": said(side, 0x02, b"be") + said(side, LAST, b"gun"),
-        "half a frame": said(side, BINARY, b"half")[:-2],
+    begun, rest = {
+        "nothing": (b"", b""),
+        "a fragment": (said(side, 0x02, b"begun"), said(side, LAST, b"over")),
+        "all fragments": (said(side, 0x02, b"be") + said(side, LAST, b"gun"), b""),
+        "half a frame": (said(side, BINARY, b"half")[:-2], b"lf"),
     }[was_said]
     tap = opened(side)
     fed(tap, begun)
     tap.for_library.clear()
     tap.closing = True
     assert not tap.waits
-    rest = {"a fragment": said(side, LAST, b"over"), "half a frame": said(side, BINARY, b"half")[-2:]}.get(was_said, b"")
     data = said(side, BINARY, b"ab") + said(side, TEXT, b"\xff") + said(side, PING, b"p")
     parts = said(side, 0x01, b"a") + said(side, PING) + said(side, LAST, b"b")
     assert fed(tap, *each_byte(rest + data + parts + data + said(side, CLOSE, b"\x03\xe8"))) == []
