@@ -58,11 +58,30 @@ class ControlMessageWatcher:
             self.agent_audio.close()
 
     def _pass_on(self, audio: Passing) -> bool:
-        size_bytes = audio.size_bytes
-        passed_on = not (self._odd_byte or size_bytes % 2) and self.agent_audio.offer(audio)
+        if self._odd_byte or audio.size_bytes % 2:
+            return self._pass_on_aligned(audio)
+        passed_on = self.agent_audio.offer(audio)
         if passed_on:
-            self._count(size_bytes)
+            self._count(audio.size_bytes)
         return passed_on
+
+    def _pass_on_aligned(self, audio: Passing) -> bool:
+        pcm, odd_byte = self._aligned(audio.pcm)
+        passed_on = bool(pcm) and self.agent_audio.offer(Audio(pcm))
+        if passed_on:
+            self._count(audio.size_bytes)
+            self._keep(odd_byte)
+        return passed_on
+
+    def _aligned(self, pcm: bytes) -> tuple[bytes, bytes]:
+        """Whole samples, and what is left for the next."""
+        pcm = self._odd_byte + pcm
+        whole = len(pcm) - len(pcm) % limits.SAMPLE_BYTES
+        return pcm[:whole], pcm[whole:]
+
+    def _keep(self, odd_byte: bytes) -> None:
+        self._odd_byte = odd_byte
+        self.record.counts["agent_frames_realigned"] += 1
 
     def _count(self, size_bytes: int) -> None:
         self.record.counts["agent_frames"] += 1
@@ -71,10 +90,8 @@ class ControlMessageWatcher:
     async def _on_audio(self, pcm: bytes) -> None:
         self._count(len(pcm))
         if self._odd_byte or len(pcm) % 2:
-            pcm = self._odd_byte + pcm
-            whole = len(pcm) - len(pcm) % 2
-            self._odd_byte, pcm = pcm[whole:], pcm[:whole]
-            self.record.counts["agent_frames_realigned"] += 1
+            pcm, odd_byte = self._aligned(pcm)
+            self._keep(odd_byte)
         if pcm:
             with self.record.in_hand(pcm, "downlink_bytes_discarded"):
                 await self.agent_audio.send(pcm)

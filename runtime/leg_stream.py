@@ -46,7 +46,6 @@ class LegStream(trio.abc.Stream):
     close_said: bool = False
     _taken_in: bool = False
     """The peer said its last, and all of it was looked at."""
-    _news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     @classmethod
     def on(cls, line: Line, side: Side, most_bytes: int) -> "LegStream":
@@ -63,7 +62,7 @@ class LegStream(trio.abc.Stream):
         if message is None:
             self._taken_in = self.line.at_end and not self.tap.waits
         if self.tap.for_library or self._taken_in:
-            self._news.unpark_all()
+            self.line.news.unpark_all()
         return message
 
     def read_on(self) -> None:
@@ -76,7 +75,7 @@ class LegStream(trio.abc.Stream):
             await self.aclose()
         left = self.tap.for_library
         while not left and not self._taken_in and not self.line.closed:
-            await self._news.park()
+            await self.line.news.park()
         if self.line.closed or not left:
             self._end()
             return b""
@@ -116,7 +115,7 @@ class LegStream(trio.abc.Stream):
     def _end(self) -> None:
         self.ended.set()
         self.line.close()
-        self._news.unpark_all()
+        self.line.news.unpark_all()
 
     def on_data(self, data: bytes) -> bool:
         """Of the line: what was read. Whether more may be."""

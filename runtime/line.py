@@ -49,7 +49,7 @@ class Line:
     failure: str = ""
     """What broke it, in TLS."""
     news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    """Wakes who waits for the out-buffer, for the end, or for TLS."""
+    """Wakes who waits for the out-buffer, for the end, for TLS, or for what `on_data` has for him."""
     _out: bytearray = attrs.field(factory=bytearray)
     _reading: bool = False
     _deaf: bool = False
@@ -125,7 +125,8 @@ class Line:
             self._read()
 
     def fail(self) -> None:
-        """Of the switchboard: what was done with what came has failed."""
+        """Of the switchboard: what was done with what came has failed, and is not asked again."""
+        self.on_data = _ignore
         self.close()
 
     def _read(self) -> None:

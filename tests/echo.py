@@ -3,14 +3,15 @@
     python -m tests.echo [--port 9001]
 
 It takes any WebSocket on this machine's loopback until Ctrl-C, messages of up to 16 MiB, text and binary, and refuses
-every extension. Autobahn's suite, for one, plays its 300 cases to it (a container; sections 12 and 13 are compression,
-which there is none of):
+every extension. Autobahn's suite, for one, plays its 300 cases to it (in a container; sections 12 and 13 are about
+compression, which there is none of):
 
     docker run --rm --network host -v $PWD/runs/autobahn:/reports crossbario/autobahn-testsuite \\
         wstest -m fuzzingclient -s /reports/fuzzingclient.json
 
 with `{"outdir": "/reports", "servers": [{"url": "ws://127.0.0.1:9001"}], "cases": ["*"],
-"exclude-cases": ["12.*", "13.*"]}` as that file. What a suite finds belongs into tests/runtime/tap_streams.py.
+"exclude-cases": ["12.*", "13.*"]}` as that file. 6.4.3 and 6.4.4 are NON-STRICT: we look at text when its frame is
+whole. What else a suite finds belongs into tests/runtime/tap_streams.py.
 """
 
 import argparse
