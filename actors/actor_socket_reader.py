@@ -47,8 +47,9 @@ class ActorSocketReader:
         return passed_on
 
     def _count(self, size_bytes: int) -> None:
-        self.record.counts["caller_frames"] += 1
-        self.record.counts["caller_bytes"] += size_bytes
+        counts = self.record.counts
+        counts["caller_frames"] += 1
+        counts["caller_bytes"] += size_bytes
 
     async def _forward(self, pcm: bytes) -> None:
         if not pcm:

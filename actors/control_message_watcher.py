@@ -84,8 +84,9 @@ class ControlMessageWatcher:
         self.record.counts["agent_frames_realigned"] += 1
 
     def _count(self, size_bytes: int) -> None:
-        self.record.counts["agent_frames"] += 1
-        self.record.counts["agent_bytes"] += size_bytes
+        counts = self.record.counts
+        counts["agent_frames"] += 1
+        counts["agent_bytes"] += size_bytes
 
     async def _on_audio(self, pcm: bytes) -> None:
         self._count(len(pcm))

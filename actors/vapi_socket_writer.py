@@ -64,8 +64,9 @@ class VapiSocketWriter:
         return passed_on
 
     def _count(self, size_bytes: int) -> None:
-        self.record.counts["uplink_frames"] += 1
-        self.record.counts["uplink_bytes"] += size_bytes
+        counts = self.record.counts
+        counts["uplink_frames"] += 1
+        counts["uplink_bytes"] += size_bytes
 
     async def _forward(self, pcm: bytes) -> None:
         # How Vapi's socket ended is told by the watcher; until then the caller is not held up.

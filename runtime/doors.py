@@ -26,10 +26,12 @@ from runtime.errors import StartError, StoppedAtStart
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
+from runtime.ledger_purger import LedgerPurger
 from runtime.poller import Poller, kernel_poller
 from runtime.record import EventSink
 from runtime.settings import Bind, Settings
-from runtime.supervisor import Restart, Started, Supervisor, open_supervisor
+from runtime.signal_watch import SignalWatch
+from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.switchboard import Switchboard
 from runtime.vapi_api import VapiApi
 from runtime.voice_door import VoiceDoor
@@ -149,13 +151,13 @@ async def open_doors(
     async with AsyncExitStack() as stack:
         voice_listeners, webhook_listeners = await _listen_all(settings, stack)
         http = await stack.enter_async_context(open_http_client(ssl_context))
+        vapi = VapiApi(http, settings.vapi_base_url, settings.vapi_api_key)
         reporter = EngineReporter(http, settings.engine_url, settings.simulation_id)
         stack.callback(reporter.drop_rest)
         process = await stack.enter_async_context(open_supervisor("process", _log))
         watch = SignalWatch(signals, process.end)
         await process.start("SignalWatch", lambda: watch)
-        switchboard = Switchboard(poller or kernel_poller())
-        await process.start("Switchboard", lambda: switchboard, significant=True)
+        switchboard = await _start_switchboard(process, poller or kernel_poller())
         webhook = _bound(settings.webhook_bind, webhook_listeners)
         house = House(
             settings=settings,
@@ -164,9 +166,7 @@ async def open_doors(
             webhook_key=await _webhook_key(settings, database),
             registry=bank_tools(),
             database=database,
-            vapi_calls=VapiCalls(
-                VapiApi(http, settings.vapi_base_url, settings.vapi_api_key), ssl_context, switchboard
-            ),
+            vapi_calls=VapiCalls(vapi, ssl_context, switchboard),
             reporter=reporter,
             sink=sink,
         )
@@ -177,9 +177,19 @@ async def open_doors(
         at = _bound(Bind(settings.voice_host), voice_listeners).seen_from_here
         yield Doors(f"ws://{at}/voice", str(webhook), house, process)
     if not opened:  # the supervisor's end has cancelled the opening, and its scope has taken the cancellation
-        if any(exit_.error for exit_ in process.exits):
-            raise StartError("a door failed while it was being opened; the log says why")
-        raise StoppedAtStart
+        raise _not_opened(process)
+
+
+def _not_opened(process: Supervisor) -> StartError | StoppedAtStart:
+    if any(exit_.error for exit_ in process.exits):
+        return StartError("a door failed while it was being opened; the log says why")
+    return StoppedAtStart()
+
+
+async def _start_switchboard(process: Supervisor, poller: Poller) -> Switchboard:
+    switchboard = Switchboard(poller)
+    await process.start("Switchboard", lambda: switchboard, significant=True)
+    return switchboard
 
 
 async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhook: HttpDoor) -> None:
@@ -212,51 +222,6 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
 async def _close(listeners: list[trio.SocketListener]) -> None:
     for listener in listeners:
         await trio.aclose_forcefully(listener)
-
-
-@attrs.define
-class LedgerPurger:
-    """Forgets answers after a day. Ends: never. Restart: yes. Cancelled: nothing is lost."""
-
-    database: Database
-
-    async def run(self, task_status: Started) -> None:
-        task_status.started()
-        while True:
-            await trio.sleep(limits.LEDGER_PURGE_EVERY_SECONDS)  # first, so that no failure uses up its restarts
-            try:
-                purged = await self.database.purge_answers()
-                if purged:
-                    _log.info("answers_purged", answers=purged)
-            except DatabaseUnavailable as exc:
-                _log.info("purge_postponed", error=str(exc))
-
-
-@attrs.define
-class SignalWatch:
-    """The first signal drains, a second one ends the calls now. An actor.
-
-    Ends: never. Restart: never. Cancelled: nothing is lost. The first child started, so the last stopped:
-    it is still listening while the others drain.
-    """
-
-    signals: AsyncIterator[int] | None
-    drain: Callable[[], None]
-    hurry: Callable[[], None] = lambda: None
-    """Mutable: set once there are calls to end."""
-
-    async def run(self, task_status: Started) -> None:
-        task_status.started()
-        if self.signals is None:
-            await trio.sleep_forever()
-        first = True
-        async for signum in self.signals:
-            if first:
-                self.drain()
-            else:
-                self.hurry()
-            _log.info("draining" if first else "ending_calls_now", signal=signal.Signals(signum).name)
-            first = False
 
 
 async def stay_open(

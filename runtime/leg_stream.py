@@ -44,6 +44,8 @@ class LegStream(trio.abc.Stream):
     ended: trio.Event = attrs.field(factory=trio.Event)
     given_up: str = ""
     close_said: bool = False
+    _idle: bool = False
+    """The library has read all that was left to it, and waits."""
     _taken_in: bool = False
     """The peer said its last, and all of it was looked at."""
 
@@ -75,7 +77,10 @@ class LegStream(trio.abc.Stream):
             await self.aclose()
         left = self.tap.for_library
         while not left and not self._taken_in and not self.line.closed:
+            self._idle = True
+            self.line.news.unpark_all()
             await self.line.news.park()
+        self._idle = False
         if self.line.closed or not left:
             self._end()
             return b""
@@ -88,6 +93,7 @@ class LegStream(trio.abc.Stream):
         """Behind what waits, whole, also when cancelled."""
         if data[:1] == bytes((frames.CLOSE,)):
             self.close_said = self.tap.closing = True
+            self.line.hush()
         self.line.send(bytes(data))
         if self.tap.closing:
             self.came()
@@ -98,6 +104,15 @@ class LegStream(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.line.wait_free()
+
+    async def fall_silent(self) -> None:
+        """Before we say Close: the library answers what it has, and is given nothing more but the peer's Close. Once
+        told to close, it raises on a ping."""
+        self.tap.closing = True
+        self.came()
+        self.read_on()
+        while (self.tap.for_library or not self._idle) and not self.line.closed:
+            await self.line.news.park()
 
     def give_up(self, why: str) -> None:
         """Close by force: the peer does not answer."""

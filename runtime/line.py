@@ -52,6 +52,7 @@ class Line:
     """Wakes who waits for the out-buffer, for the end, for TLS, or for what `on_data` has for him."""
     _out: bytearray = attrs.field(factory=bytearray)
     _reading: bool = False
+    _hushed: bool = False
     _deaf: bool = False
     """A send failed: nothing more can be said."""
     _listened_seconds: float = 0.0
@@ -80,10 +81,12 @@ class Line:
         """Never waits, never raises. False: the line is broken or closed, and nothing was sent."""
         if self._deaf or self.closed:
             return False
-        if self._tls is not None:
-            data = self._tls.encrypted(data)
-        self._put(data)
+        self._put(data if self._tls is None else self._tls.encrypted(data))
         return not self._deaf
+
+    def hush(self) -> None:
+        """The line is not `free` any more: what is still sent ends it."""
+        self._hushed, self.free = True, False
 
     async def wait_free(self) -> None:
         """Until all that was sent has left. Raises trio.BrokenResourceError when it never will."""
@@ -117,19 +120,15 @@ class Line:
         self._plug.close()
         self._end()
 
-    def on_ready(self, readable: bool, writable: bool) -> None:
-        """Of the switchboard."""
-        if writable and self._out and not self.closed:
-            self._flush()
-        if readable and self._reading:
-            self._read()
-
     def fail(self) -> None:
         """Of the switchboard: what was done with what came has failed, and is not asked again."""
         self.on_data = _ignore
         self.close()
 
-    def _read(self) -> None:
+    def on_readable(self) -> None:
+        """Of the switchboard."""
+        if not self._reading:
+            return
         try:
             data = self._plug.recv(_READ_BYTES)
             if self._tls is not None and data:
@@ -181,7 +180,10 @@ class Line:
             self.blocked_since = trio.current_time()
             self._watch()
 
-    def _flush(self) -> None:
+    def on_writable(self) -> None:
+        """Of the switchboard."""
+        if not self._out:
+            return
         try:
             sent = self._plug.send(self._out)
         except (BlockingIOError, InterruptedError):
@@ -195,7 +197,7 @@ class Line:
             self.sends_taken += 1
         self.blocked_since = now
         if not self._out:
-            self.free = True
+            self.free = not self._hushed
             self.blocked_since = None
             self._watch()
             self.news.unpark_all()

@@ -8,7 +8,7 @@ import select
 import selectors
 import socket as stdlib_socket
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -27,7 +27,8 @@ class Plug(Protocol):
 class Watched(Protocol):
     """Whoever is told that its socket is ready, or that this has made it fail."""
 
-    def on_ready(self, readable: bool, writable: bool) -> None: ...
+    def on_readable(self) -> None: ...
+    def on_writable(self) -> None: ...
     def fail(self) -> None: ...
 
 
@@ -42,10 +43,14 @@ class Poller(Protocol):
     async def wait(self) -> None:
         """Until somebody is ready; he may be so no longer when `ready` is asked."""
 
-    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
-        """Who is ready now, to be read and to be written."""
+    def ready(self) -> Iterator[tuple[Watched, int, int]]:
+        """Who is ready now, to be read and to be written: not 0."""
 
     def close(self) -> None: ...
+
+
+_NOT_IN: Final = ~0x001  # EPOLLIN and EPOLLOUT, which not every machine's `select` knows
+_NOT_OUT: Final = ~0x004
 
 
 def _plug(socket: trio.socket.SocketType) -> stdlib_socket.socket:
@@ -83,12 +88,12 @@ class EpollPoller:
     async def wait(self) -> None:
         await trio.lowlevel.wait_readable(self._epoll.fileno())
 
-    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
+    def ready(self) -> Iterator[tuple[Watched, int, int]]:
         for number, events in self._epoll.poll(0):
             who = self._watched.get(number)
             if who is not None:  # else it was closed a moment ago
                 # An error or the peer's end shows in both: the one that looks finds out.
-                yield who, bool(events & ~select.EPOLLOUT), bool(events & ~select.EPOLLIN)
+                yield who, events & _NOT_OUT, events & _NOT_IN
 
     def close(self) -> None:
         self._epoll.close()
@@ -117,9 +122,9 @@ class SelectorPoller:
     async def wait(self) -> None:
         await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
 
-    def ready(self) -> Iterator[tuple[Watched, bool, bool]]:
+    def ready(self) -> Iterator[tuple[Watched, int, int]]:
         for key, events in self._selector.select(0):
-            yield key.data, bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
+            yield key.data, events & selectors.EVENT_READ, events & selectors.EVENT_WRITE
 
     def close(self) -> None:
         self._selector.close()

@@ -52,7 +52,10 @@ class Switchboard:
         for line, readable, writable in self.poller.ready():
             served = True
             try:
-                line.on_ready(readable, writable)
+                if writable:
+                    line.on_writable()
+                if readable:
+                    line.on_readable()
             except Exception as exc:  # noqa: BLE001  # the connection barrier: one line's failure is its own
                 _log.error("line_failed", exc_info=exc)
                 line.fail()

@@ -114,7 +114,7 @@ class WebSocketLeg:
 
     def offer(self, audio: Passing) -> bool:
         line = self._stream.line
-        if not line.free or self._mute:
+        if not line.free:
             return False
         if isinstance(audio, MaskedAudio) and isinstance(self._frames, frames.ClientFrames):
             # Their masks hide what is said from what stands between (RFC 6455 §10.3); TLS does that too.
@@ -135,6 +135,7 @@ class WebSocketLeg:
                 await self._stream.line.wait_free()
         except trio.TooSlowError:
             self._stalled = True
+            self._stream.line.hush()
             raise LegStalled from None
         except trio.BrokenResourceError:
             raise LegClosed from None
@@ -158,7 +159,9 @@ class WebSocketLeg:
                 if self._wire.farewell is not None and not self._mute:
                     with suppress(LegClosed, LegStalled):
                         await self._send(self._wire.farewell)
-                self._leaving = self._leaving or self._connection.closed is None
+                if self._connection.closed is None:
+                    self._leaving = True
+                    await self._stream.fall_silent()
                 await self._connection.aclose(code, reason)
                 peer_closed = self._has_read_a_close()
         self._stream.line.close()

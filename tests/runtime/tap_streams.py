@@ -149,7 +149,7 @@ def plays(draw: st.DrawFn, who: Who) -> Play:
 
 @st.composite
 def goodbyes(draw: st.DrawFn, who: Who) -> Play:
-    """Sound, with a Close at the end, while we close between any two pieces before."""
+    """Sound, with a Close at the end, while we close at any time before, also as a piece comes."""
     most, mask = SMALL, mask_of(who)
     pieces = draw(_cut(draw(st.lists(_sound(most, mask), min_size=1, max_size=6))))
     return Play(
@@ -157,5 +157,5 @@ def goodbyes(draw: st.DrawFn, who: Who) -> Play:
         [*pieces, frame(CLOSE, b"\x03\xe8", mask)],
         most,
         taking=draw(st.sampled_from(get_args(Taking))),
-        leaves_at=PIECE_SECONDS * (draw(st.integers(0, len(pieces))) - 0.5),
+        leaves_at=PIECE_SECONDS / 2 * draw(st.integers(-1, 2 * len(pieces))),
     )

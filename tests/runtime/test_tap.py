@@ -157,6 +157,11 @@ def test_frame_is_fed_when_it_is_not_alone_or_not_whole_or_odd(side: Side) -> No
         tap = opened(side)
         fed(tap, before)
         assert tap.lone(alone) is None
+    tap = opened(side)
+    tap.feed(alone)
+    tap.feed(said(side, TEXT, b"waits"))
+    assert tap.next() is not None
+    assert tap.lone(alone) is None
     tap = Tap(side, MOST)
     assert tap.lone(alone) is None
     tap.feed(head_of(side))

@@ -255,13 +255,14 @@ def test_one_close_goes_out_when_the_peers_own_follows_a_message_too_long(subjec
 
 # W5: the library raises in its reader (its issue #184), and waits for the Close for ever.
 @pytest.mark.parametrize("who", ["caller", "vapi"])
-def test_leg_closes_in_order_when_a_ping_comes_behind_its_close(who: Who) -> None:
+@pytest.mark.parametrize("leaves_at", [0, PIECE_SECONDS / 2])
+def test_leg_closes_in_order_when_a_ping_comes_as_it_closes(who: Who, leaves_at: float) -> None:
     ping, close = frame(PING, b"p", mask_of(who)), frame(CLOSE, b"\x03\xe8", mask_of(who))
-    play = Play(who, [ping, ping, close], SMALL, leaves_at=PIECE_SECONDS / 2)
+    play = Play(who, [ping, ping, close], SMALL, leaves_at=leaves_at)
     library, ours = outcome_of(play, the_library), outcome_of(play, our_leg)
     assert (library.raised != [], library.in_order) == (True, None)
     assert (ours.raised, ours.in_order) == ([], True)
-    assert [said.first for said in ours.said(who)] == [PONG, CLOSE]
+    assert [said.first for said in ours.said(who)] in ([PONG, CLOSE], [CLOSE])
 
 
 @pytest.mark.parametrize("who", ["caller", "vapi"])

@@ -62,7 +62,9 @@ def test_binary_framing_refuses_text_and_json_framing_refuses_bytes() -> None:
         JsonFraming().decode(Audio(FRAME))
 
 
-@pytest.mark.parametrize(("framing", "wrap"), [(BinaryFraming(), Audio), (JsonFraming(), lambda pcm: Text(as_json(pcm)))])
+@pytest.mark.parametrize(
+    ("framing", "wrap"), [(BinaryFraming(), Audio), (JsonFraming(), lambda pcm: Text(as_json(pcm)))]
+)
 def test_framing_refuses_half_a_sample_and_a_frame_too_long(
     framing: BinaryFraming | JsonFraming, wrap: Callable[[bytes], Message]
 ) -> None:

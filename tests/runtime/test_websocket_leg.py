@@ -15,6 +15,7 @@ from simulation.network import VirtualNetwork, Weather, port_of
 from tests.fakes import speech
 from tests.peers import FRAME, Who, Wired, running_switchboard, wired
 
+
 def audio_of(events: Sequence[Event]) -> bytes:
     return b"".join(bytes(event.data) for event in events if isinstance(event, BytesMessage))
 
