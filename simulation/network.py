@@ -16,8 +16,9 @@ from typing import Any, Literal, Protocol
 import attrs
 import trio
 
+from simulation.half import Half, os_error
 from simulation.pipe import Pipe, Weather
-from simulation.virtual_socket import Address, Half, Ports, VirtualSocket, os_error
+from simulation.virtual_socket import Address, Ports, VirtualSocket
 
 __all__ = ["Link", "Network", "TrioSockets", "VirtualNetwork", "Weather", "close_with_reset", "port_of"]
 
