@@ -16,7 +16,7 @@ from tests.runtime.plays import PIECE_SECONDS, Outcome, Play, Subject, Taking, o
 from tests.runtime.rfc6455 import BINARY, CLOSE, LAST, PING, PONG, TEXT, frame, judge
 from tests.runtime.tap_streams import SMALL, goodbyes, mask_of, plays
 
-EXAMPLES = 60  # of each property, for each side; 4,000 take a minute or two
+EXAMPLES = 40  # of each property, for each side; 4,000 take a minute or two
 
 
 def say_the_same(play: Play) -> None:
