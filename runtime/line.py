@@ -53,6 +53,7 @@ class Line:
     _out: bytearray = attrs.field(factory=bytearray)
     _reading: bool = False
     _hushed: bool = False
+    """The last words are being said: the line is not `free` again."""
     _deaf: bool = False
     """A send failed: nothing more can be said."""
     _listened_seconds: float = 0.0
@@ -81,11 +82,14 @@ class Line:
         """Never waits, never raises. False: the line is broken or closed, and nothing was sent."""
         if self._deaf or self.closed:
             return False
-        self._put(data if self._tls is None else self._tls.encrypted(data))
+        try:
+            self._put(data if self._tls is None else self._tls.encrypted(data))
+        except ssl.SSLError:  # what the peer sent before has broken it
+            self._give_up_sending()
         return not self._deaf
 
     def hush(self) -> None:
-        """The line is not `free` any more: what is still sent ends it."""
+        """Never be `free` again: whatever is still sent ends what is said here."""
         self._hushed, self.free = True, False
 
     async def wait_free(self) -> None:
@@ -111,7 +115,7 @@ class Line:
         """At once. What has not left yet is lost; what the kernel has taken is not, if the peer reads it."""
         if self.closed:
             return
-        if self._tls is not None and self._tls.ready and self.free:
+        if self._tls is not None and self._tls.ready and not self._out and not self._deaf:
             self._put(self._tls.farewell())
         self.read_on(False)
         self._out.clear()

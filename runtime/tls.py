@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-_READ_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 4 * 1024  # at least: it is allocated for each read, and a frame of 20 ms is below it
 
 
 @attrs.define(eq=False)
@@ -39,7 +39,7 @@ class Tls:
         said = b""
         try:
             while self.ready and not self.ended:
-                piece = self._object.read(max(len(data), 1))
+                piece = self._object.read(max(len(data), _PIECE_BYTES))
                 self.ended = not piece
                 said = said + piece if said else piece
                 if not (self._incoming.pending or self._object.pending()):

@@ -170,16 +170,17 @@ async def _connect(url: str, ssl_context: ssl.SSLContext, switchboard: Switchboa
         raise NoAnswer("vapi_rejected", "Vapi's websocketCallUrl is not a WebSocket URL") from None
     try:
         with trio.fail_after(limits.HANDSHAKE_SECONDS):
+            tls = Tls.towards(parts.hostname, ssl_context) if secure else None
             tcp = await trio.open_tcp_stream(parts.hostname, port)
             tune(tcp)
-            line = switchboard.line(tcp.socket, Tls.towards(parts.hostname, ssl_context) if secure else None)
+            line = switchboard.line(tcp.socket, tls)
             try:
                 await line.wait_encrypted()
             except BaseException:
                 line.close()
                 raise
             return line
-    except (OSError, UnicodeError, trio.TooSlowError, trio.BrokenResourceError) as exc:
+    except (OSError, ValueError, trio.TooSlowError, trio.BrokenResourceError) as exc:  # ValueError: no host's name
         why = str(exc) if isinstance(exc, trio.BrokenResourceError) else f"{type(exc).__name__}: {exc}"
         raise NoAnswer("vapi_down", f"Vapi's WebSocket at {parts.hostname}:{port} cannot be reached: {why}") from exc
 
