@@ -111,7 +111,12 @@ def test_line_ends_and_sends_no_more_when_a_record_was_damaged(monkeypatch: pyte
     record[-1] ^= 1
     line = Line(_Plug(bytes(record)), _Poller(), tls)  # type: ignore[arg-type]
     said: list[bytes] = []
-    line.on_data = lambda data: said.append(data) is None
+
+    def hear(data: bytes) -> bool:
+        said.append(data)
+        return True
+
+    line.on_data = hear
     monkeypatch.setattr("trio.current_time", lambda: 0.0)
     line.read_on()
     line.on_readable()
