@@ -45,7 +45,7 @@ def bench(
 ) -> None:
     """This runtime against the founding document's architecture and a picows relay: CPU, latency, memory, losses.
 
-    Nothing leaves this machine. The whole run takes about 17 minutes.
+    Nothing leaves this machine. The whole run takes about 14 minutes.
 
     It wants the machine to itself. One that leaves something out keeps partial.json, and not latest.json.
     """
