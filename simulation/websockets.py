@@ -118,10 +118,17 @@ async def read_handshake(nursery: trio.Nursery, stream: trio.abc.Stream) -> WebS
         )
 
 
+ANSWER_TURNS = 10
+
+
 async def close_socket(connection: WebSocketConnection, code: int, reason: str | None = None) -> None:
     """Send a close frame and wait at most CLOSE_SECONDS for the peer's; never raises but Cancelled."""
     with trio.move_on_after(CLOSE_SECONDS):
         try:
+            if connection.closed is not None:
+                # The peer was first: the library's reader is answering, and `aclose` does not wait for it.
+                for _ in range(ANSWER_TURNS):
+                    await trio.lowlevel.checkpoint()
             await connection.aclose(code, reason)
         except ConnectionClosed:
             return
