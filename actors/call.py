@@ -65,10 +65,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                     lambda: SilencePadder(agent_audio, caller, record, house.settings.tail_mode),
                     significant=True,
                 )
-                await call.start(
-                    "VapiSocketWriter",
-                    lambda: VapiSocketWriter(caller_audio, vapi, record),
-                )
+                await call.start("VapiSocketWriter", lambda: VapiSocketWriter(caller_audio, vapi, record))
                 await call.start("ControlMessageWatcher", lambda: ControlMessageWatcher(vapi, to_caller, record))
                 await agent_audio.wait_ended()
                 await trio.sleep(limits.PLAYOUT_SECONDS)  # as a rule cancelled by the padder's end: all is written

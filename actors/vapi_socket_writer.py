@@ -21,9 +21,8 @@ class VapiSocketWriter:
 
     Vapi's end-of-turn detection counts what it hears: gaps stall it, and audio faster than real time
     breaks it. So the zero frames begin UPLINK_SILENT_SECONDS after the last frame, one per 20 ms.
-    Ends: with `caller_audio`. A Vapi that takes nothing for
-    UPLINK_STALL_SECONDS raises VapiLost, unless it has said goodbye: then what it last said is played out, and
-    what is meant for it is discarded.
+    Ends: with `caller_audio`. A Vapi that takes nothing for UPLINK_STALL_SECONDS raises VapiLost, unless it has said
+    goodbye: then what it last said is played out, and what is meant for it is discarded.
     Restart: never; the silence since the last frame would be forgotten.
     Cancelled: the frame in hand and what is queued are lost, and counted.
     """

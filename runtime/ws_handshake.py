@@ -59,7 +59,9 @@ class _Contained:
             self.stream.ended.set()
 
 
-class _VapiWire:
+class VapiWire:
+    """Audio is bare, and nothing is forbidden."""
+
     farewell: str | None = None
 
     def decode(self, message: Message) -> Message:
@@ -200,7 +202,7 @@ async def _shake_hands(url: str, line: Line, nursery: trio.Nursery) -> WebSocket
             max_message_size=limits.VAPI_MESSAGE_BYTES,
         )
     if connection is not None:
-        return _open_leg(connection, tasks, _VapiWire(), limits.UPLINK_STALL_SECONDS)
+        return _open_leg(connection, tasks, VapiWire(), limits.UPLINK_STALL_SECONDS)
     if tasks.rejections:
         raise NoAnswer("vapi_rejected", f"Vapi's WebSocket answered {tasks.rejections[0].status_code}, not 101")
     raise NoAnswer("vapi_down", "Vapi's WebSocket was reached but did not complete the handshake")

@@ -24,23 +24,11 @@ import trio
 
 from runtime import limits
 from runtime.http_door import behind_the_barrier
-from runtime.leg import Closed, LegClosed, LegStalled, Message, Text
+from runtime.leg import Closed, LegClosed, LegStalled, Text
 from runtime.switchboard import Switchboard
 from runtime.voice_ws import Framing
-from runtime.ws_handshake import receive_upgrade, tune
+from runtime.ws_handshake import VapiWire, receive_upgrade, tune
 from runtime.ws_leg import WebSocketLeg
-
-
-class Transparent:
-    """A framing that leaves all as it is."""
-
-    farewell: str | None = None
-
-    def decode(self, message: Message) -> Message:
-        return message
-
-    def encode(self, pcm: bytes) -> bytes | str:
-        return pcm
 
 
 async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -64,7 +52,7 @@ async def _connection(switchboard: Switchboard, stream: trio.SocketStream) -> No
         async with trio.open_nursery() as nursery:
             upgrade = await receive_upgrade(nursery, line)
             if upgrade is not None:
-                await _echo(await upgrade.accept(cast(Framing, Transparent())))
+                await _echo(await upgrade.accept(cast(Framing, VapiWire())))
             nursery.cancel_scope.cancel()
     finally:
         line.close()

@@ -15,10 +15,9 @@ from wsproto.utilities import generate_accept_token
 from runtime import limits
 from runtime.leg import Closed, Passing, Text
 from runtime.voice_ws import Framing
-from runtime.ws_handshake import dial_vapi, receive_upgrade
+from runtime.ws_handshake import VapiWire, dial_vapi, receive_upgrade
 from runtime.ws_leg import WebSocketLeg
 from simulation.network import VirtualNetwork, Weather, port_of
-from tests.echo import Transparent
 from tests.peers import Who, read_head, running_switchboard
 from tests.runtime.rfc6455 import Frame, frames_of
 from tests.virtual_time import run_in_virtual_time
@@ -109,7 +108,7 @@ async def _opened(play: Play, listener: trio.SocketListener) -> AsyncIterator[We
             line = switchboard.line((await listener.accept()).socket)
             upgrade = await receive_upgrade(tasks, line)
             assert upgrade is not None
-            yield await upgrade.accept(cast(Framing, Transparent()))
+            yield await upgrade.accept(cast(Framing, VapiWire()))
         else:
             async with dial_vapi(f"ws://vapi:{port_of([listener])}/x", _NO_TLS, tasks, switchboard) as leg:
                 yield leg
