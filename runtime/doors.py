@@ -29,7 +29,8 @@ from runtime.http_door import HttpDoor
 from runtime.ledger_purger import LedgerPurger
 from runtime.poller import Poller, kernel_poller
 from runtime.record import EventSink
-from runtime.settings import Bind, Settings
+from runtime.setting_values import Bind
+from runtime.settings import Settings
 from runtime.signal_watch import SignalWatch
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.switchboard import Switchboard

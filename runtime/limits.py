@@ -56,6 +56,22 @@ DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this l
 HYPERCORN_STOP_SECONDS: Final = 6.0  # its own connections get 3 s of grace, and should be gone then
 MAX_CALLS: Final = 200  # one core carried 300 with p99 below 20 ms (bench/README.md); the rest is for tools
 
+VAPI_SLOTS: Final = 10  # calls at once that a new Vapi account has
+VAPI_SLOT_SECONDS: Final = 20.0  # in the queue for one; the caller hears silence meanwhile
+VAPI_SLOT_RETRY_SECONDS: Final = 2.0  # Vapi itself had none: others use the account too
+SETUPS_PER_SECOND: Final = 50  # one costs 6 ms of CPU: a third of a core, the rest is for the calls that run
+
+# --- The tunnel to the webhook door.
+TUNNEL_ATTEMPTS: Final = 6  # rides out a session that its owner's death has left behind, about a minute
+TUNNEL_READY_SECONDS: Final = 20.0  # one start; an agent that hangs never says so
+TUNNEL_SECONDS: Final = 120.0  # all of it, as a call sees it
+TUNNEL_RETRY_SECONDS: Final = 0.5  # before the second start, doubled for each, with full jitter ...
+TUNNEL_RETRY_MOST_SECONDS: Final = 15.0  # ... up to this
+TUNNEL_STOP_SECONDS: Final = 5.0  # after SIGTERM; then SIGKILL
+TUNNEL_PROBE_SECONDS: Final = 5.0  # one fetch of our own /healthz
+TUNNEL_LINES: Final = 60  # of an agent's output, kept to explain its end
+TUNNEL_LINE_BYTES: Final = 64 * 1024  # the rest of a longer line is dropped
+
 # --- The webhook. The deadlines nest: tool 15 < answer 17 < Vapi 20 < gateway 25.
 TOOL_SECONDS: Final = 15.0
 POST_SECONDS: Final = 17.0

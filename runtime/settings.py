@@ -9,98 +9,22 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import attrs
 
 from runtime import limits
+from runtime import setting_values as value
 from runtime.errors import SettingsError
+from runtime.setting_values import LOOPBACK, Bad, Bind
 from runtime.voice_ws import VoiceProtocol
 
 TailMode = Literal["burst", "paced"]
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-@attrs.frozen
-class Bind:
-    """Where a door listens: TCP host and port, or the path of a unix socket."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    unix_path: str | None = None
-
-    def __str__(self) -> str:
-        if self.unix_path:
-            return f"unix:{self.unix_path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def seen_from_here(self) -> "Bind":
-        """The address by which this machine itself reaches it."""
-        return attrs.evolve(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))
-
-
-class _Bad(ValueError):
-    """What is wrong with a value, worded to follow `NAME='value' `."""
-
-
-def _port(raw: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", raw) or int(raw) > 65_535:
-        raise _Bad("is not a port: use a number from 0 (pick one) to 65535")
-    return int(raw)
-
-
-def _count(raw: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", raw) or int(raw) < 1:
-        raise _Bad("is not a whole number above 0")
-    return int(raw)
-
-
-def _one_of(*choices: str) -> Callable[[str], Any]:
-    def parse(raw: str) -> str:
-        if raw not in choices:
-            raise _Bad(f"is not one of: {', '.join(choices)}")
-        return raw
-
-    return parse
-
-
-def _url(raw: str) -> str:
-    try:
-        parts = urlsplit(raw)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-        _ = parts.port
-    except ValueError:
-        usable = False
-    if not usable:
-        raise _Bad("is not a base URL: use https://host[:port][/path], with no query")
-    return raw.rstrip("/")
-
-
-def _public_url(raw: str) -> str:
-    url = _url(raw)
-    if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
-        raise _Bad("must be https: Vapi sends the call's secret to it")
-    return url
-
-
-def _bind(raw: str) -> Bind:
-    if raw.startswith("unix:"):
-        path = raw.removeprefix("unix:")
-        if not path.startswith("/") or len(path.encode()) > 100:
-            raise _Bad("is not usable: a unix socket needs an absolute path of at most 100 bytes")
-        return Bind(unix_path=path)
-    host, colon, port = raw.rpartition(":")
-    if not colon or not host:
-        raise _Bad("is not host:port nor unix:/path")
-    return Bind(host.strip("[]"), _port(port))
-
-
-def _pod(raw: str) -> str:
-    if not re.fullmatch(r"[a-z0-9-]{1,40}", raw):
-        raise _Bad("must be 1 to 40 of a-z, 0-9 and '-'")
-    return raw
+ToolPolicy = Literal["verified", "open"]
+TunnelEngine = Literal["auto", "ngrok", "cloudflared", "ssh", "none"]
+TunnelProbe = Literal["off", "warn", "require"]
+TunnelShare = Literal["none", "serialize"]
 
 
 def _setting(
@@ -115,25 +39,25 @@ def _setting(
 class Settings:
     """What this process was told. Read with `read_settings`; shown by `voice settings`."""
 
-    port: int = _setting("PORT", "the voice door's port; 0 picks one", 8008, _port)
+    port: int = _setting("PORT", "the voice door's port; 0 picks one", 8008, value.port)
     voice_host: str = _setting("VOICE_HOST", "the voice door's address", "0.0.0.0")
     voice_protocol: VoiceProtocol = _setting(
-        "VOICE_PROTOCOL", "binary or json; /voice?protocol= overrides it", "binary", _one_of("binary", "json")
+        "VOICE_PROTOCOL", "binary or json; /voice?protocol= overrides it", "binary", value.one_of("binary", "json")
     )
     tail_mode: TailMode = _setting(
         "TAIL_MODE", "burst: the silence after a turn at once; paced: 20 ms frames in real time", "burst",
-        _one_of("burst", "paced"),
+        value.one_of("burst", "paced"),
     )  # fmt: skip
     webhook_bind: Bind = _setting(
         "WEBHOOK_BIND", "the webhook door: host:port or unix:/path; WEBHOOK_PORT is its short form",
-        Bind("127.0.0.1", 8009), _bind,
+        Bind("127.0.0.1", 8009), value.bind,
     )  # fmt: skip
-    pod_id: str = _setting("POD_ID", "this process in a fleet; kept in runs/pod_id when not given", "", _pod)
+    pod_id: str = _setting("POD_ID", "this process in a fleet; kept in runs/pod_id when not given", "", value.pod_id)
     database_url: str | None = _setting(
         "DATABASE_URL", "postgresql://…; an embedded server when not given", None, secret=True
     )
     vapi_api_key: str = _setting("VAPI_API_KEY", "the private key of the Vapi account", "", secret=True)
-    vapi_base_url: str = _setting("VAPI_BASE_URL", "Vapi's REST API", "https://api.vapi.ai", _url)
+    vapi_base_url: str = _setting("VAPI_BASE_URL", "Vapi's REST API", "https://api.vapi.ai", value.base_url)
     vapi_model_provider: str = _setting("VAPI_MODEL_PROVIDER", "who hosts the assistant's language model", "openai")
     vapi_model: str = _setting("VAPI_MODEL", "its model", "gpt-4o-mini")
     vapi_voice_provider: str = _setting("VAPI_VOICE_PROVIDER", "who makes the assistant's voice", "openai")
@@ -141,12 +65,60 @@ class Settings:
     vapi_transcriber_provider: str = _setting("VAPI_TRANSCRIBER_PROVIDER", "who hears for the assistant", "deepgram")
     vapi_transcriber_model: str = _setting("VAPI_TRANSCRIBER_MODEL", "its model", "nova-2")
     vapi_transcriber_language: str = _setting("VAPI_TRANSCRIBER_LANGUAGE", "its language", "en")
-    engine_url: str = _setting("ENGINE_URL", "where tool calls are reported", "http://localhost:6100", _url)
+    engine_url: str = _setting("ENGINE_URL", "where tool calls are reported", "http://localhost:6100", value.base_url)
     simulation_id: str | None = _setting("SIMULATION_ID", "the simulation reported to; unset reports nothing")
     public_base_url: str | None = _setting(
         "PUBLIC_BASE_URL", "how Vapi reaches the webhook door from outside; /p/{POD_ID}/tool is appended", None,
-        _public_url,
+        value.public_url,
     )  # fmt: skip
+    tunnel: TunnelEngine = _setting(
+        "TUNNEL", "auto, ngrok, cloudflared, ssh or none: what leads there when PUBLIC_BASE_URL is not given", "auto",
+        value.one_of(*get_args(TunnelEngine)),
+    )  # fmt: skip
+    tunnel_url: str | None = _setting(
+        "TUNNEL_URL", "the tunnel's own public address; needed for ssh and TUNNEL_TOKEN", None, value.public_url
+    )
+    tunnel_probe: TunnelProbe = _setting(
+        "TUNNEL_PROBE", "off, warn or require: whether a tunnel has to lead back to this process", "warn",
+        value.one_of(*get_args(TunnelProbe)),
+    )  # fmt: skip
+    tunnel_share: TunnelShare = _setting(
+        "TUNNEL_SHARE", "none, or serialize: processes of this machine take turns at one account's tunnel", "none",
+        value.one_of(*get_args(TunnelShare)),
+    )  # fmt: skip
+    tunnel_attempts: int = _setting(
+        "TUNNEL_ATTEMPTS", "starts of a busy tunnel, before giving up", limits.TUNNEL_ATTEMPTS, value.count
+    )
+    tunnel_ready_seconds: float = _setting(
+        "TUNNEL_READY_TIMEOUT", "seconds for one start", limits.TUNNEL_READY_SECONDS, value.seconds
+    )
+    tunnel_deadline_seconds: float = _setting(
+        "TUNNEL_DEADLINE", "seconds that a call waits for its tunnel", limits.TUNNEL_SECONDS, value.seconds
+    )
+    ngrok_authtoken: str = _setting("NGROK_AUTHTOKEN", "the ngrok account", "", secret=True)
+    ngrok_bin: str = _setting("NGROK_BIN", "the ngrok program", "ngrok")
+    cloudflared_bin: str = _setting("CLOUDFLARED_BIN", "the cloudflared program", "cloudflared")
+    tunnel_token: str = _setting("TUNNEL_TOKEN", "cloudflared: a named tunnel's token", "", secret=True)
+    ssh_tunnel: str | None = _setting("SSH_TUNNEL", "ssh: user@host[:port] of the bastion", None, value.ssh_target)
+    ssh_tunnel_key: Path | None = _setting("SSH_TUNNEL_KEY", "ssh: the private key's file", None, Path)
+    ssh_tunnel_known_hosts: Path | None = _setting(
+        "SSH_TUNNEL_KNOWN_HOSTS", "ssh: the file that holds the bastion's key", None, Path
+    )
+    ssh_tunnel_socket: str = _setting(
+        "SSH_TUNNEL_SOCKET", "ssh: where the bastion listens, a socket's path or host:port; {pod} is POD_ID",
+        "/run/pods/{pod}.sock",
+    )  # fmt: skip
+    webhook_secret: str | None = _setting(
+        "WEBHOOK_SECRET", "the fleet's own secret, accepted on /tool only, for a URL saved in the Vapi account", None,
+        value.secret, secret=True,
+    )  # fmt: skip
+    haproxy_socket: str | None = _setting(
+        "HAPROXY_SOCKET", "HAProxy's runtime API, a unix socket: calls are registered there for routing by call id"
+    )
+    vapi_credential_id: str | None = _setting("VAPI_CREDENTIAL_ID", "a webhook credential made in Vapi's dashboard")
+    vapi_static_ips: bool = _setting(
+        "VAPI_STATIC_IPS", "on: tool calls come from Vapi's fixed addresses (167.150.224.0/23)", False, value.on_or_off
+    )
     webhook_key: str | None = _setting(
         "WEBHOOK_KEY", "signs the webhooks' secrets; made once and kept in the database when not given", None,
         secret=True,
@@ -154,10 +126,28 @@ class Settings:
     ssl_cert_file: Path | None = _setting(
         "SSL_CERT_FILE", "certificate authorities to trust on the way to Vapi; the system's when not given", None, Path
     )
-    max_calls: int = _setting("MAX_CALLS", "calls at once; more are refused with 1013", limits.MAX_CALLS, _count)
+    vapi_slots: int = _setting(
+        "VAPI_SLOTS", "calls at once on the Vapi account; more wait in a queue", limits.VAPI_SLOTS, value.count
+    )
+    voice_token: str | None = _setting(
+        "VOICE_TOKEN", "callers must show it, as `Authorization: Bearer …` or `?token=…`", None, value.secret,
+        secret=True,
+    )  # fmt: skip
+    voice_origins: tuple[str, ...] = _setting(
+        "VOICE_ORIGINS", "web origins whose pages may call; none when not given", (), value.origins
+    )
+    max_calls: int = _setting("MAX_CALLS", "calls at once; more are refused with 1013", limits.MAX_CALLS, value.count)
+    setups_per_second: int = _setting(
+        "SETUPS_PER_SECOND", "new calls a second, in the long run; more are refused with 1013",
+        limits.SETUPS_PER_SECOND, value.count,
+    )  # fmt: skip
+    tool_policy: ToolPolicy = _setting(
+        "TOOL_POLICY", "verified: tools serve the customer whom the caller has proved to be; open: anybody", "verified",
+        value.one_of(*get_args(ToolPolicy)),
+    )  # fmt: skip
     agent_desc: Path = _setting("AGENT_DESC", "the assistant's instructions", Path("agent_desc.txt"), Path)
     log_level: str = _setting(
-        "LOG_LEVEL", "debug, info, warning or error", "info", _one_of("debug", "info", "warning", "error")
+        "LOG_LEVEL", "debug, info, warning or error", "info", value.one_of("debug", "info", "warning", "error")
     )
     origins: dict[str, str] = attrs.field(factory=dict, repr=False)
     """Per variable, where its value came from: `environment`, `default`, or a file."""
@@ -166,12 +156,11 @@ class Settings:
         """What a process needs before it can take a call. Raises SettingsError."""
         if not self.vapi_api_key:
             raise SettingsError("VAPI_API_KEY is not set: put the private key of your Vapi account there")
-        simulated = urlsplit(self.vapi_base_url).hostname in _LOOPBACK and not self.webhook_bind.unix_path
-        if self.public_base_url is None and not simulated:
-            raise SettingsError(
-                "PUBLIC_BASE_URL is not set: Vapi calls the tools over the public internet; "
-                "set it to the https address that leads to the webhook door"
-            )
+
+    @property
+    def vapi_is_simulated(self) -> bool:
+        """Vapi's API is on this machine: it reaches the webhook door without a tunnel."""
+        return urlsplit(self.vapi_base_url).hostname in LOOPBACK and not self.webhook_bind.unix_path
 
 
 def read_settings(environ: Mapping[str, str] | None = None, *, state_folder: Path = Path("runs")) -> Settings:
@@ -184,10 +173,10 @@ def read_settings(environ: Mapping[str, str] | None = None, *, state_folder: Pat
         raw = environ.get(env, "").strip()
         origins[env] = "environment" if raw else "default"
         if raw:
-            values[field.name] = _parsed(env, raw, field.metadata["parse"])
+            values[field.name] = _parsed(env, raw, field.metadata["parse"], shown=not field.metadata["secret"])
     short = environ.get("WEBHOOK_PORT", "").strip()
     if short and "webhook_bind" not in values:
-        values["webhook_bind"] = Bind("127.0.0.1", _parsed("WEBHOOK_PORT", short, _port))
+        values["webhook_bind"] = Bind("127.0.0.1", _parsed("WEBHOOK_PORT", short, value.port))
         origins["WEBHOOK_BIND"] = "WEBHOOK_PORT"
     if "pod_id" not in values:
         values["pod_id"] = _kept_pod_id(state_folder / "pod_id")
@@ -195,11 +184,11 @@ def read_settings(environ: Mapping[str, str] | None = None, *, state_folder: Pat
     return Settings(**values, origins=origins)
 
 
-def _parsed(env: str, raw: str, parse: Callable[[str], Any]) -> Any:
+def _parsed(env: str, raw: str, parse: Callable[[str], Any], *, shown: bool = True) -> Any:
     try:
         return parse(raw)
-    except _Bad as exc:
-        raise SettingsError(f"{env}={raw!r} {exc}") from None
+    except Bad as exc:
+        raise SettingsError(f"{env}={raw!r} {exc}" if shown else f"{env} {exc}") from None
 
 
 def _kept_pod_id(path: Path) -> str:
@@ -228,9 +217,9 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
     """(variable, value, origin, meaning) of each setting, secrets masked."""
     rows = []
     for field in _fields():
-        value = getattr(settings, field.name)
-        masked = "********" if field.metadata["secret"] and value else value
+        found = getattr(settings, field.name)
+        masked = "********" if field.metadata["secret"] and found else found
         env = field.metadata["env"]
-        shown = "" if masked is None else str(masked)
+        shown = ", ".join(masked) if isinstance(masked, tuple) else "" if masked is None else str(masked)
         rows.append((env, shown, settings.origins.get(env, "default"), field.metadata["meaning"]))
     return rows

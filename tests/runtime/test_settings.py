@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 
 from runtime.errors import SettingsError
-from runtime.settings import Bind, Settings, describe, read_settings
+from runtime.setting_values import Bind
+from runtime.settings import Settings, describe, read_settings
 
 SECRETS = {
     "VAPI_API_KEY": "key-93481",
