@@ -20,6 +20,7 @@ from actors.control_message_watcher import ControlMessageWatcher
 from actors.silence_padder import SilencePadder
 from actors.tool_dispatcher import ToolDispatcher
 from actors.vapi_socket_writer import VapiSocketWriter
+from actors.webhook_watcher import WebhookWatcher
 from runtime import limits
 from runtime.channels import AudioReceiveChannel, open_audio_channel
 from runtime.errors import CallerError, CallError, NoAnswer, VendorError
@@ -28,6 +29,7 @@ from runtime.leg import Leg
 from runtime.record import CallRecord, Ending
 from runtime.supervisor import Exit, Restart, StartFailed, open_supervisor
 from runtime.tool_posts import PendingPost
+from runtime.tunnels.way_in import FixedAddress
 
 
 async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.Nursery) -> Ending:
@@ -43,7 +45,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
     exits: Sequence[Exit] = ()
     failure: CallError | None = None
     try:
-        with house.calls.registered(record):
+        with house.calls.registered(record), house.way_in.use():
             async with AsyncExitStack() as vapi_side, open_supervisor(f"call {record.id}", log) as call:
                 exits = call.exits
                 await call.start(
@@ -58,8 +60,11 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                     stop_seconds=limits.TOOL_STOP_SECONDS,
                 )
                 with _discarding(caller_audio, record, nursery):
-                    vapi = await _open_vapi(record, house, nursery, vapi_side)
+                    base_url = await house.way_in.base_url()
+                    vapi = await _open_vapi(record, house, base_url, nursery, vapi_side)
                 record.phase = "live"
+                if not isinstance(house.way_in, FixedAddress):
+                    await call.start("WebhookWatcher", lambda: WebhookWatcher(house.way_in, base_url, record))
                 await call.start(
                     "SilencePadder",
                     lambda: SilencePadder(agent_audio, caller, record, house.settings.tail_mode),
@@ -76,6 +81,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
         log.error("call_not_started", error=str(exc))
     finally:
         record.phase = "over"
+        house.call_over(record)
         _refuse_tools(record.tool_posts, tool_posts)
         # Closed by the writer and the padder, if they ever began.
         record.counts["uplink_bytes_discarded"] += caller_audio.close()
@@ -85,14 +91,17 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
     return _ending(exits, failure)
 
 
-async def _open_vapi(record: CallRecord, house: House, nursery: trio.Nursery, vapi_side: AsyncExitStack) -> Leg:
-    """Create the call and dial its socket; `vapi_side` ends both. Raises NoAnswer."""
+async def _open_vapi(
+    record: CallRecord, house: House, base_url: str, nursery: trio.Nursery, vapi_side: AsyncExitStack
+) -> Leg:
+    """Wait for a free slot at Vapi, create the call and dial its socket; `vapi_side` ends both. Raises NoAnswer."""
+    most_seconds = limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS
     try:
-        with trio.fail_after(limits.SETUP_SECONDS):
-            opening = house.vapi_calls.call(record, house.call_request(record), nursery)
+        with trio.fail_after(most_seconds):
+            opening = house.vapi_calls.call(record, house.call_request(record, base_url), nursery)
             return await vapi_side.enter_async_context(opening)
     except trio.TooSlowError:
-        raise NoAnswer("vapi_down", f"Vapi was not ready within {limits.SETUP_SECONDS:g} s") from None
+        raise NoAnswer("vapi_down", f"Vapi was not ready within {most_seconds:g} s") from None
 
 
 @contextmanager

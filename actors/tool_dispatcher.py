@@ -5,15 +5,12 @@ import structlog
 import trio
 
 from actors.engine_reporter import EngineReporter
-from db.door import Answer, BadLedgerKey, Database, DatabaseUnavailable, LedgerConflict
-from runtime import limits
+from db.door import Answer, Database
 from runtime.record import CallRecord
 from runtime.supervisor import Started
 from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
-from tools.execution import execute
-from tools.registry import Registry, UnknownTool
-
-NOT_REACHABLE = "the system is not reachable right now; look at the state before trying again"
+from tools.execution import ToolRunner
+from tools.registry import Registry
 
 
 @attrs.define
@@ -47,7 +44,7 @@ class ToolDispatcher:
     async def _run(self, call: ToolCall, post_deadline: float) -> ToolAnswer:
         started_at = trio.current_time()
         self.record.event("tool", "tool-call", id=call.id, name=call.name, arguments=call.arguments)
-        answer = await self._guarded(call, post_deadline)
+        answer = await self._answer(call, post_deadline)
         if answer.stored:
             self.record.counts["tool_duplicates"] += 1
         else:
@@ -64,31 +61,11 @@ class ToolDispatcher:
         )
         return ToolAnswer(call.id, call.name, answer.result, answer.error)
 
-    async def _guarded(self, call: ToolCall, post_deadline: float) -> Answer:
-        """The tool-call barrier: whatever happens in a tool becomes an answer without internals."""
+    async def _answer(self, call: ToolCall, post_deadline: float) -> Answer:
         if call.problem is not None:
             return Answer(None, call.problem)
-        call_id = self.record.vapi_call_id or self.record.id
-        deadline = min(trio.current_time() + limits.TOOL_SECONDS, post_deadline)
-        try:
-            tool = self.registry.get(call.name)
-            with trio.fail_at(deadline):
-                return await execute(self.database, tool, call_id, call.id, call.arguments)
-        except UnknownTool as exc:
-            return Answer(None, exc.line)
-        except BadLedgerKey:
-            return Answer(None, "the tool call's id cannot be kept; nothing was changed")
-        except trio.TooSlowError:
-            return Answer(None, "the tool took too long and was stopped; look at the state before trying again")
-        except LedgerConflict:
-            self.record.counts["tool_conflicts"] += 1
-            return Answer(None, "this tool call id was used before with other arguments; nothing was changed")
-        except DatabaseUnavailable as exc:
-            self.log.warning("database_unavailable", tool=call.name, error=str(exc))
-            return Answer(None, NOT_REACHABLE)
-        except Exception:  # the tool barrier
-            self.log.exception("tool_failed", tool=call.name, tool_call_id=call.id)
-            return Answer(None, "the tool failed; nothing was changed")
+        runner = ToolRunner(self.database, self.registry, self.record.ledger_id, self.record.counts, self.log)
+        return await runner.answer(call.id, call.name, call.arguments, post_deadline)
 
     def _report(self, call: ToolCall, answer: Answer) -> None:
         """Once per execution; a failed call that is sent again and fails the same way is the same entry."""

@@ -21,7 +21,8 @@ from runtime.leg import Leg, LegClosed, LegStalled
 from runtime.record import CallRecord
 from runtime.supervisor import Started
 from runtime.switchboard import Switchboard
-from runtime.vapi_api import CreatedCall, VapiApi, call_tag
+from runtime.vapi_api import CreatedCall, VapiApi
+from runtime.vapi_slots import VapiSlots
 from runtime.ws_handshake import dial_vapi
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VapiCalls")
@@ -50,6 +51,8 @@ class VapiCalls:
     api: VapiApi
     ssl_context: ssl.SSLContext
     switchboard: Switchboard
+    slots: VapiSlots = attrs.field(factory=lambda: VapiSlots(limits.VAPI_SLOTS))
+    on_created: Callable[[CallRecord], None] = lambda _record: None
     counts: Counter[str] = attrs.field(factory=Counter)
     _work: trio.Nursery | None = None
     _at_stake: set[str] = attrs.field(factory=set)
@@ -70,11 +73,17 @@ class VapiCalls:
 
     @asynccontextmanager
     async def call(self, record: CallRecord, body: dict[str, Any], nursery: trio.Nursery) -> AsyncIterator[Leg]:
-        """A call at Vapi with its socket open; ended on the way out, whatever the way.
+        """A call at Vapi with its socket open; ended on the way out, whatever the way. Waits for its turn before.
 
         Raises NoAnswer. Cancelled while the POST is in flight: it goes on here, and what it makes is ended.
         """
-        created = await self._created(record, body)
+        async with self.slots.one_for(record.call_key):
+            created = await self._created(record, body)
+            async with self._dialled(created, record, nursery) as leg:
+                yield leg
+
+    @asynccontextmanager
+    async def _dialled(self, created: CreatedCall, record: CallRecord, nursery: trio.Nursery) -> AsyncIterator[Leg]:
         said_goodbye = dialled = False
         try:
             async with dial_vapi(created.websocket_url, self.ssl_context, nursery, self.switchboard) as leg:
@@ -87,11 +96,23 @@ class VapiCalls:
                         said_goodbye = await _say_goodbye(leg, record)
         finally:
             if not (said_goodbye or record.vapi_said_goodbye):
-                self._start(created.id, self._end_orphan, created, not dialled)
+                self._start(created.id, record, self._end_orphan, created, not dialled)
 
     async def _created(self, record: CallRecord, body: dict[str, Any]) -> CreatedCall:
+        """Raises NoAnswer. That Vapi has no slot is no end yet: somebody else may use the account too."""
+        give_up_at = trio.current_time() + limits.VAPI_SLOT_SECONDS
+        while True:
+            try:
+                return await self._ordered(record, body)
+            except NoAnswer as exc:
+                if exc.cause != "vapi_no_slot" or trio.current_time() + limits.VAPI_SLOT_RETRY_SECONDS > give_up_at:
+                    raise
+            self.counts["vapi_slot_retries"] += 1
+            await trio.sleep(limits.VAPI_SLOT_RETRY_SECONDS)  # in front of the others: they wait for our slot
+
+    async def _ordered(self, record: CallRecord, body: dict[str, Any]) -> CreatedCall:
         order = _Order(record, body)
-        self._start(f"voice-{call_tag(record.call_key)}", self._create, order)
+        self._start(f"voice-{record.ledger_id}", record, self._create, order)
         heard = False
         try:
             await order.done.wait()
@@ -99,16 +120,19 @@ class VapiCalls:
         finally:
             order.abandoned = not heard
             if not heard and isinstance(order.outcome, CreatedCall):  # the reply came in the same moment
-                self._start(order.outcome.id, self._end_orphan, order.outcome, True)
+                self._start(order.outcome.id, record, self._end_orphan, order.outcome, True)
         if isinstance(order.outcome, CreatedCall):
             return order.outcome
         raise order.outcome or NoAnswer("vapi_down", "the call could not be created")
 
-    def _start(self, name: str, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    def _start(self, name: str, record: CallRecord, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         assert self._work is not None, "VapiCalls must run before the first call"
-        self._work.start_soon(self._guarded, name, task, *arguments)
+        self.slots.hold(record.call_key)
+        self._work.start_soon(self._guarded, name, record, task, *arguments)
 
-    async def _guarded(self, name: str, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    async def _guarded(
+        self, name: str, record: CallRecord, task: Callable[..., Awaitable[None]], *arguments: Any
+    ) -> None:
         """An actor barrier round the work on one call, so that its failure ends no other's."""
         self._at_stake.add(name)
         try:
@@ -116,6 +140,8 @@ class VapiCalls:
         except Exception as exc:  # noqa: BLE001  # an actor barrier
             _log.exception("vapi_call_failed", vapi_call=name)
             self._possibly_billed(name, f"{type(exc).__name__} while it was created or ended")
+        finally:
+            self.slots.let_go(record.call_key)
         self._at_stake.discard(name)  # not reached when cancelled: then it is still at stake
 
     async def _create(self, order: _Order) -> None:
@@ -136,6 +162,9 @@ class VapiCalls:
             await self._search(order)
             return
         order.record.known_at_vapi_as(created.id)
+        self.on_created(order.record)
+        if created.account_slots is not None:
+            self.slots.account_has(created.account_slots)
         order.record.event("vapi", "call-created", id=created.id)
         order.outcome = created
         order.done.set()
@@ -144,7 +173,7 @@ class VapiCalls:
 
     async def _search(self, order: _Order) -> None:
         """The reply was lost: look for the call by its tag, and end it."""
-        tag = call_tag(order.record.call_key)
+        tag = order.record.ledger_id
         found: CreatedCall | None = None
         with trio.move_on_after(limits.LOST_REPLY_SECONDS):
             while found is None:

@@ -56,6 +56,27 @@ class Replacement:
     updated_at: datetime
 
 
+@attrs.frozen
+class CallSession:
+    """Whom the caller of one call has proved to be, and how many tries went wrong."""
+
+    user_id: int | None = None
+    failed_tries: int = 0
+
+
+@attrs.frozen
+class KnownCall:
+    """A call as its pod has told the database.
+
+    `live`: a tool may still be run for it. `over`: none may. Neither: no pod has told of it yet.
+    """
+
+    call_id: str
+    vapi_call_id: str | None
+    live: bool = False
+    over: bool = False
+
+
 # The tables a grader may read: name -> the record whose fields are its columns, the first being the primary key.
 TABLES: Final[Mapping[str, type[User] | type[Card] | type[Replacement]]] = {
     "users": User,
@@ -124,6 +145,21 @@ class Work(Protocol):
     Only valid while the effect that received it runs.
     """
 
+    def of_customer(self, user_id: int) -> "Work":
+        """The same transaction, in which nothing but this customer's rows is there: others' are neither found
+        nor locked, so they cannot be told from rows that do not exist."""
+
+    async def lock_session(self) -> CallSession:
+        """The session of the call that this transaction belongs to; nobody else changes it until it ends."""
+
+    async def session(self) -> CallSession:
+        """As lock_session, without the lock."""
+
+    async def keep_session(self, session: CallSession) -> None: ...
+
+    async def holders(self, last4: str) -> list[User]:
+        """The customers who hold a card with these digits, by user id. One query, whatever it finds."""
+
     async def user(self, user_id: int) -> User | None: ...
 
     async def cards_of(self, user_id: int) -> list[Card]:
@@ -174,11 +210,23 @@ class Database(Protocol):
     async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
         """The stored answers of these ids; those never answered are left out."""
 
+    async def keep_call(self, call_id: str, vapi_call_id: str, pod_id: str) -> None:
+        """This pod carries this call: other pods on this database may run its tools."""
+
+    async def end_call(self, call_id: str) -> None:
+        """No tool is run for it any more. A call that nobody has told of becomes known as over."""
+
+    async def end_calls_of(self, pod_id: str) -> int:
+        """A pod that starts has no calls: end those it left behind. How many they were."""
+
+    async def find_call(self, *, call_id: str | None = None, vapi_call_id: str | None = None) -> KnownCall | None:
+        """By one of its ids; the newest, should Vapi's be there twice."""
+
     async def webhook_key(self) -> bytes:
         """32 random bytes, made once and the same for everybody who shares the database."""
 
     async def purge_answers(self) -> int:
-        """Forget answers older than 24 hours; how many they were."""
+        """Forget answers and calls older than 24 hours; how many answers they were."""
 
     async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows as JSON values, by primary key, whose columns equal the JSON values in `where`.

@@ -17,11 +17,13 @@ import trio
 from db.door import (
     DELIVERY_ORDER,
     Answer,
+    CallSession,
     Card,
     CardStatus,
     Database,
     DeliveryStatus,
     Effect,
+    KnownCall,
     LedgerConflict,
     Refusal,
     Replacement,
@@ -46,9 +48,10 @@ class Bank:
     users: dict[int, User]
     cards: dict[int, Card]
     replacements: dict[int, Replacement]
+    sessions: dict[str, CallSession] = attrs.field(factory=dict)
 
     def copy(self) -> "Bank":
-        return Bank(dict(self.users), dict(self.cards), dict(self.replacements))
+        return Bank(dict(self.users), dict(self.cards), dict(self.replacements), dict(self.sessions))
 
 
 @attrs.define
@@ -71,30 +74,55 @@ class MemoryWork:
     _bank: Bank
     _sequences: Sequences
     _now: Callable[[], datetime]
+    _call_id: str
+    _owner: int | None = None
+
+    def of_customer(self, user_id: int) -> "MemoryWork":
+        return attrs.evolve(self, owner=user_id)
+
+    def _visible(self, row: Card | Replacement) -> bool:
+        return self._owner in (None, row.user_id)
+
+    async def session(self) -> CallSession:
+        await trio.lowlevel.checkpoint()
+        return self._bank.sessions.get(self._call_id, CallSession())
+
+    async def lock_session(self) -> CallSession:
+        return await self.session()
+
+    async def keep_session(self, session: CallSession) -> None:
+        await trio.lowlevel.checkpoint()
+        self._bank.sessions[self._call_id] = session
+
+    async def holders(self, last4: str) -> list[User]:
+        await trio.lowlevel.checkpoint()
+        holding = {card.user_id for card in self._bank.cards.values() if card.last4 == last4}
+        return [user for user_id, user in sorted(self._bank.users.items()) if user_id in holding]
 
     async def user(self, user_id: int) -> User | None:
         await trio.lowlevel.checkpoint()
-        return self._bank.users.get(user_id)
+        return self._bank.users.get(user_id) if self._owner in (None, user_id) else None
 
     async def cards_of(self, user_id: int) -> list[Card]:
         await trio.lowlevel.checkpoint()
-        return [card for _, card in sorted(self._bank.cards.items()) if card.user_id == user_id]
+        return [card for _, card in sorted(self._bank.cards.items()) if card.user_id == user_id and self._visible(card)]
 
     async def cards_by_last4(self, last4: str) -> list[Card]:
         await trio.lowlevel.checkpoint()
-        return [card for _, card in sorted(self._bank.cards.items()) if card.last4 == last4]
+        return [card for _, card in sorted(self._bank.cards.items()) if card.last4 == last4 and self._visible(card)]
 
     async def replacements_of(self, card_id: int) -> list[Replacement]:
         await trio.lowlevel.checkpoint()
         return [
             found
             for _, found in sorted(self._bank.replacements.items())
-            if card_id in (found.old_card_id, found.new_card_id)
+            if card_id in (found.old_card_id, found.new_card_id) and self._visible(found)
         ]
 
     async def lock_card(self, card_id: int) -> Card | None:
         await trio.lowlevel.checkpoint()
-        return self._bank.cards.get(card_id)
+        card = self._bank.cards.get(card_id)
+        return card if card is not None and self._visible(card) else None
 
     async def lock_replacements_of(self, card_id: int) -> list[Replacement]:
         return await self.replacements_of(card_id)
@@ -149,6 +177,16 @@ class Entry:
     answered_at: datetime
 
 
+@attrs.frozen
+class CallNote:
+    """What pods have told of one call."""
+
+    started_at: datetime
+    vapi_call_id: str | None = None
+    pod_id: str | None = None
+    over: bool = False
+
+
 @attrs.define
 class MemoryDatabase:
     """`Database` in memory."""
@@ -158,6 +196,7 @@ class MemoryDatabase:
     _key: bytes
     _now: Callable[[], datetime]
     _ledger: dict[tuple[str, str], Entry] = attrs.field(factory=dict)
+    _calls: dict[str, CallNote] = attrs.field(factory=dict)
     _transaction: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
@@ -170,7 +209,7 @@ class MemoryDatabase:
                 return attrs.evolve(entry.answer, stored=True)
             bank = self._bank.copy()
             try:
-                result = await effect(MemoryWork(bank, self._sequences, self._now))
+                result = await effect(MemoryWork(bank, self._sequences, self._now, call_id))
                 answer = Answer(msgspec.json.decode(msgspec.json.encode(result)))
             except Refusal as refusal:
                 answer, bank = Answer(None, refusal.line), self._bank
@@ -185,6 +224,32 @@ class MemoryDatabase:
         found = {id_: self._ledger.get((call_id, id_)) for id_ in tool_call_ids}
         return {id_: attrs.evolve(entry.answer, stored=True) for id_, entry in found.items() if entry is not None}
 
+    async def keep_call(self, call_id: str, vapi_call_id: str, pod_id: str) -> None:
+        check_ledger_key(call_id, vapi_call_id)
+        await trio.lowlevel.checkpoint()
+        note = self._calls.get(call_id, CallNote(self._now()))
+        self._calls[call_id] = attrs.evolve(note, vapi_call_id=vapi_call_id, pod_id=pod_id)
+
+    async def end_call(self, call_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._calls[call_id] = attrs.evolve(self._calls.get(call_id, CallNote(self._now())), over=True)
+
+    async def end_calls_of(self, pod_id: str) -> int:
+        await trio.lowlevel.checkpoint()
+        left = [call_id for call_id, note in self._calls.items() if note.pod_id == pod_id and not note.over]
+        self._calls.update({call_id: attrs.evolve(self._calls[call_id], over=True) for call_id in left})
+        return len(left)
+
+    async def find_call(self, *, call_id: str | None = None, vapi_call_id: str | None = None) -> KnownCall | None:
+        check_ledger_key(*(id_ for id_ in (call_id, vapi_call_id) if id_ is not None))
+        await trio.lowlevel.checkpoint()
+        oldest = self._now() - timedelta(seconds=limits.CALL_MOST_SECONDS + limits.SETUP_SECONDS)
+        for id_, note in sorted(self._calls.items(), key=lambda item: item[1].started_at, reverse=True):
+            if id_ == call_id or (vapi_call_id is not None and note.vapi_call_id == vapi_call_id):
+                over = note.over or note.started_at < oldest
+                return KnownCall(id_, note.vapi_call_id, note.pod_id is not None and not over, over)
+        return None
+
     async def webhook_key(self) -> bytes:
         await trio.lowlevel.checkpoint()
         return self._key
@@ -192,6 +257,7 @@ class MemoryDatabase:
     async def purge_answers(self) -> int:
         await trio.lowlevel.checkpoint()
         oldest = self._now() - timedelta(hours=limits.LEDGER_HOURS)
+        self._calls = {id_: note for id_, note in self._calls.items() if note.started_at >= oldest}
         expired = [key for key, entry in self._ledger.items() if entry.answered_at < oldest]
         for key in expired:
             del self._ledger[key]
@@ -222,7 +288,7 @@ async def open_memory_database(
     records = seed_records((files or await read_bank_files()).seed)
     opened = trio.current_time()
     yield MemoryDatabase(
-        Bank(**records),
+        Bank(records["users"], records["cards"], records["replacements"]),
         Sequences(max(records["cards"]), max(records["replacements"])),
         webhook_key if webhook_key is not None else secrets.token_bytes(32),
         now or (lambda: EPOCH + timedelta(seconds=trio.current_time() - opened)),

@@ -22,6 +22,7 @@ from db.door import (
     Database,
     DatabaseUnavailable,
     Effect,
+    KnownCall,
     LedgerConflict,
     Refusal,
     check_columns,
@@ -88,6 +89,22 @@ class PostgresDatabase:
         rows = await self._ask(queries.stored_answers, call_id, tool_call_ids)
         return {row["tool_call_id"]: _answer(row) for row in rows}
 
+    async def keep_call(self, call_id: str, vapi_call_id: str, pod_id: str) -> None:
+        check_ledger_key(call_id, vapi_call_id)
+        await self._ask(queries.keep_call, call_id, vapi_call_id, pod_id)
+
+    async def end_call(self, call_id: str) -> None:
+        await self._ask(queries.end_call, call_id)
+
+    async def end_calls_of(self, pod_id: str) -> int:
+        count: int = await self._ask(queries.end_calls_of, pod_id)
+        return count
+
+    async def find_call(self, *, call_id: str | None = None, vapi_call_id: str | None = None) -> KnownCall | None:
+        check_ledger_key(*(id_ for id_ in (call_id, vapi_call_id) if id_ is not None))
+        found: KnownCall | None = await self._ask(queries.find_call, call_id, vapi_call_id)
+        return found
+
     async def webhook_key(self) -> bytes:
         key: bytes = await self._ask(queries.keep_webhook_key, secrets.token_bytes(32))
         return key
@@ -148,7 +165,7 @@ async def _claim_and_run(session: Session, call_id: str, tool_call_id: str, fing
     result, error = None, None
     try:
         async with session.transaction():
-            result = msgspec.json.encode(await effect(PostgresWork(session))).decode()
+            result = msgspec.json.encode(await effect(PostgresWork(session, call_id))).decode()
     except Refusal as refusal:
         error = refusal.line
     await session.call(queries.fill_answer, call_id, tool_call_id, result, error)

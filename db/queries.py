@@ -8,11 +8,26 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from db.door import TABLES, Card, CardStatus, DeliveryStatus, Replacement, User, issued_last4, renewed
+from db.door import (
+    TABLES,
+    CallSession,
+    Card,
+    CardStatus,
+    DeliveryStatus,
+    KnownCall,
+    Replacement,
+    User,
+    issued_last4,
+    renewed,
+)
+from runtime import limits
 
 USER_COLUMNS: Final = "user_id, full_name, phone, email, address"
 CARD_COLUMNS: Final = "card_id, user_id, last4, kind, status, expires"
+SESSION_COLUMNS: Final = "verified_user_id, failed_tries"
 REPLACEMENT_COLUMNS: Final = "replacement_id, user_id, old_card_id, new_card_id, status, requested_at, updated_at"
+
+_OWNED: Final = "($2::integer IS NULL OR user_id = $2)"
 
 # One number for everybody who may apply the schema to this database at the same moment.
 SCHEMA_LOCK: Final = 0x62637376
@@ -25,35 +40,52 @@ async def user(connection: Connection, user_id: int) -> User | None:
     return None if row is None else User(**row)
 
 
+async def holders(connection: Connection, last4: str) -> list[User]:
+    rows = await connection.fetch(
+        f"SELECT {USER_COLUMNS} FROM users WHERE user_id IN (SELECT user_id FROM cards WHERE last4 = $1)"
+        " ORDER BY user_id",
+        last4,
+    )
+    return [User(**row) for row in rows]
+
+
 async def cards_of(connection: Connection, user_id: int) -> list[Card]:
     rows = await connection.fetch(f"SELECT {CARD_COLUMNS} FROM cards WHERE user_id = $1 ORDER BY card_id", user_id)
     return [Card(**row) for row in rows]
 
 
-async def cards_by_last4(connection: Connection, last4: str) -> list[Card]:
-    rows = await connection.fetch(f"SELECT {CARD_COLUMNS} FROM cards WHERE last4 = $1 ORDER BY card_id", last4)
+# `owner`: only this customer's rows, or everybody's when it is None. It is part of the search, so that another's row
+# is neither locked nor waited for.
+
+
+async def cards_by_last4(connection: Connection, last4: str, owner: int | None) -> list[Card]:
+    rows = await connection.fetch(
+        f"SELECT {CARD_COLUMNS} FROM cards WHERE last4 = $1 AND {_OWNED} ORDER BY card_id", last4, owner
+    )
     return [Card(**row) for row in rows]
 
 
-async def lock_card(connection: Connection, card_id: int) -> Card | None:
-    row = await connection.fetchrow(f"SELECT {CARD_COLUMNS} FROM cards WHERE card_id = $1 FOR UPDATE", card_id)
+async def lock_card(connection: Connection, card_id: int, owner: int | None) -> Card | None:
+    row = await connection.fetchrow(
+        f"SELECT {CARD_COLUMNS} FROM cards WHERE card_id = $1 AND {_OWNED} FOR UPDATE", card_id, owner
+    )
     return None if row is None else Card(**row)
 
 
-async def replacements_of(connection: Connection, card_id: int) -> list[Replacement]:
-    rows = await connection.fetch(
-        f"SELECT {REPLACEMENT_COLUMNS} FROM replacements WHERE $1 IN (old_card_id, new_card_id)"
-        " ORDER BY replacement_id",
-        card_id,
-    )
-    return [Replacement(**row) for row in rows]
+async def replacements_of(connection: Connection, card_id: int, owner: int | None) -> list[Replacement]:
+    return await _replacements(connection, card_id, owner, "")
 
 
-async def lock_replacements_of(connection: Connection, card_id: int) -> list[Replacement]:
+async def lock_replacements_of(connection: Connection, card_id: int, owner: int | None) -> list[Replacement]:
+    return await _replacements(connection, card_id, owner, " FOR UPDATE")
+
+
+async def _replacements(connection: Connection, card_id: int, owner: int | None, lock: str) -> list[Replacement]:
     rows = await connection.fetch(
-        f"SELECT {REPLACEMENT_COLUMNS} FROM replacements WHERE $1 IN (old_card_id, new_card_id)"
-        " ORDER BY replacement_id FOR UPDATE",
+        f"SELECT {REPLACEMENT_COLUMNS} FROM replacements WHERE $1 IN (old_card_id, new_card_id) AND {_OWNED}"
+        f" ORDER BY replacement_id{lock}",
         card_id,
+        owner,
     )
     return [Replacement(**row) for row in rows]
 
@@ -139,6 +171,7 @@ async def stored_answers(connection: Connection, call_id: str, tool_call_ids: Se
 
 
 async def purge_answers(connection: Connection) -> int:
+    await connection.execute("DELETE FROM calls WHERE started_at < now() - interval '24 hours'")
     status = await connection.execute("DELETE FROM tool_answers WHERE answered_at < now() - interval '24 hours'")
     return int(status.rpartition(" ")[2])  # "DELETE 3"
 
@@ -163,6 +196,67 @@ async def records(connection: Connection, table: str) -> list[User | Card | Repl
     return [record(**row) for row in rows]
 
 
+async def session(connection: Connection, call_id: str) -> CallSession:
+    return _session(await connection.fetchrow(f"SELECT {SESSION_COLUMNS} FROM calls WHERE call_id = $1", call_id))
+
+
+async def lock_session(connection: Connection, call_id: str) -> CallSession:
+    await connection.execute("INSERT INTO calls (call_id) VALUES ($1) ON CONFLICT DO NOTHING", call_id)
+    return _session(
+        await connection.fetchrow(f"SELECT {SESSION_COLUMNS} FROM calls WHERE call_id = $1 FOR UPDATE", call_id)
+    )
+
+
+def _session(row: Any) -> CallSession:
+    return CallSession() if row is None else CallSession(row["verified_user_id"], row["failed_tries"])
+
+
+async def keep_session(connection: Connection, call_id: str, kept: CallSession) -> None:
+    await connection.execute(
+        "INSERT INTO calls (call_id, verified_user_id, failed_tries) VALUES ($1, $2, $3) ON CONFLICT (call_id)"
+        " DO UPDATE SET verified_user_id = EXCLUDED.verified_user_id, failed_tries = EXCLUDED.failed_tries",
+        call_id,
+        kept.user_id,
+        kept.failed_tries,
+    )
+
+
+async def keep_call(connection: Connection, call_id: str, vapi_call_id: str, pod_id: str) -> None:
+    await connection.execute(
+        "INSERT INTO calls (call_id, vapi_call_id, pod_id) VALUES ($1, $2, $3) ON CONFLICT (call_id)"
+        " DO UPDATE SET vapi_call_id = EXCLUDED.vapi_call_id, pod_id = EXCLUDED.pod_id",
+        call_id,
+        vapi_call_id,
+        pod_id,
+    )
+
+
+async def end_call(connection: Connection, call_id: str) -> None:
+    await connection.execute(
+        "INSERT INTO calls (call_id, over_at) VALUES ($1, now()) ON CONFLICT (call_id)"
+        " DO UPDATE SET over_at = coalesce(calls.over_at, now())",
+        call_id,
+    )
+
+
+async def end_calls_of(connection: Connection, pod_id: str) -> int:
+    status = await connection.execute("UPDATE calls SET over_at = now() WHERE pod_id = $1 AND over_at IS NULL", pod_id)
+    return int(status.rpartition(" ")[2])  # "UPDATE 3"
+
+
+async def find_call(connection: Connection, call_id: str | None, vapi_call_id: str | None) -> KnownCall | None:
+    """Live: carried by a pod, not over, and not older than Vapi lets a call become."""
+    row = await connection.fetchrow(
+        "SELECT call_id, vapi_call_id, pod_id IS NOT NULL AND NOT over AS live, over FROM calls,"
+        " LATERAL (SELECT over_at IS NOT NULL OR started_at < now() - make_interval(secs => $3) AS over) ends"
+        " WHERE call_id = $1 OR vapi_call_id = $2 ORDER BY started_at DESC LIMIT 1",
+        call_id,
+        vapi_call_id,
+        limits.CALL_MOST_SECONDS + limits.SETUP_SECONDS,
+    )
+    return None if row is None else KnownCall(**row)
+
+
 async def ping(connection: Connection) -> None:
     await connection.fetchval("SELECT 1 FROM tool_answers LIMIT 1")
 
@@ -175,7 +269,7 @@ async def apply_bank_files(connection: Connection, schema: str, seed: str) -> No
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
-        tables = [*TABLES, "tool_answers", "process_keys"]
+        tables = [*TABLES, "tool_answers", "calls", "process_keys"]
         missing = await connection.fetchval(
             "SELECT bool_or(to_regclass(name) IS NULL) FROM unnest($1::text[]) name", tables
         )

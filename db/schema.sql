@@ -51,6 +51,20 @@ CREATE TABLE IF NOT EXISTS tool_answers (
 );
 CREATE INDEX IF NOT EXISTS tool_answers_answered_at ON tool_answers (answered_at);
 
+-- The calls that run or ran: whom each caller has proved to be, and whether a tool may still be run for it.
+-- call_id is ours (a hash of the call's key); the others are told by the pod that carries the call, a little later.
+CREATE TABLE IF NOT EXISTS calls (
+    call_id text PRIMARY KEY,
+    vapi_call_id text,
+    pod_id text,
+    verified_user_id integer REFERENCES users,
+    failed_tries integer NOT NULL DEFAULT 0,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    over_at timestamptz
+);
+CREATE INDEX IF NOT EXISTS calls_vapi_call_id ON calls (vapi_call_id);
+CREATE INDEX IF NOT EXISTS calls_started_at ON calls (started_at);
+
 CREATE TABLE IF NOT EXISTS process_keys (
     name text PRIMARY KEY,
     value bytea NOT NULL CHECK (octet_length(value) >= 32)

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from db import queries
-from db.door import Card, CardStatus, DeliveryStatus, Replacement, User
+from db.door import CallSession, Card, CardStatus, DeliveryStatus, Replacement, User
 from db.session import Session
 
 
@@ -14,26 +14,47 @@ class PostgresWork:
     """`Work` on one connection inside its open transaction."""
 
     _session: Session
+    _call_id: str
+    _owner: int | None = None
+
+    def of_customer(self, user_id: int) -> "PostgresWork":
+        return attrs.evolve(self, owner=user_id)
+
+    async def session(self) -> CallSession:
+        found: CallSession = await self._session.call(queries.session, self._call_id)
+        return found
+
+    async def lock_session(self) -> CallSession:
+        found: CallSession = await self._session.call(queries.lock_session, self._call_id)
+        return found
+
+    async def keep_session(self, session: CallSession) -> None:
+        await self._session.call(queries.keep_session, self._call_id, session)
+
+    async def holders(self, last4: str) -> list[User]:
+        return await self._list(queries.holders, last4)
 
     async def user(self, user_id: int) -> User | None:
+        if self._owner not in (None, user_id):
+            return None
         found: User | None = await self._session.call(queries.user, user_id)
         return found
 
     async def cards_of(self, user_id: int) -> list[Card]:
-        return await self._list(queries.cards_of, user_id)
+        return await self._list(queries.cards_of, user_id) if self._owner in (None, user_id) else []
 
     async def cards_by_last4(self, last4: str) -> list[Card]:
-        return await self._list(queries.cards_by_last4, last4)
+        return await self._list(queries.cards_by_last4, last4, self._owner)
 
     async def replacements_of(self, card_id: int) -> list[Replacement]:
-        return await self._list(queries.replacements_of, card_id)
+        return await self._list(queries.replacements_of, card_id, self._owner)
 
     async def lock_card(self, card_id: int) -> Card | None:
-        found: Card | None = await self._session.call(queries.lock_card, card_id)
+        found: Card | None = await self._session.call(queries.lock_card, card_id, self._owner)
         return found
 
     async def lock_replacements_of(self, card_id: int) -> list[Replacement]:
-        return await self._list(queries.lock_replacements_of, card_id)
+        return await self._list(queries.lock_replacements_of, card_id, self._owner)
 
     async def set_card_status(self, card_id: int, status: CardStatus) -> Card:
         card: Card = await self._session.call(queries.set_card_status, card_id, status)
@@ -52,6 +73,6 @@ class PostgresWork:
         moved: Replacement = await self._session.call(queries.set_delivery_status, replacement_id, status)
         return moved
 
-    async def _list(self, query: Any, key: int | str) -> list[Any]:
-        found: list[Any] = await self._session.call(query, key)
+    async def _list(self, query: Any, *keys: int | str | None) -> list[Any]:
+        found: list[Any] = await self._session.call(query, *keys)
         return found

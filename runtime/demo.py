@@ -120,7 +120,7 @@ async def demo(options: DemoOptions, console: Console) -> bool:
         cloud = await world.enter_async_context(
             open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
         )
-        settings = _settings(cloud, engine, options)
+        settings = _settings(cloud, engine, scenario, options)
         report = await _call(settings, database, scenario, screen, options.protocol, speech)
         return await _judge(scenario, report, cloud, engine, database, screen, folder)
 
@@ -141,12 +141,10 @@ def _scenario(path: Path) -> Scenario:
         scenario = load_scenario(path)
     except ScenarioError as exc:
         raise SettingsError(str(exc)) from exc
-    if scenario.policy != "open":
-        raise SettingsError(f"{path}: policy {scenario.policy!r} is not available yet: use policy: open")
     return scenario
 
 
-def _settings(cloud: VapiCloud, engine: Engine, options: DemoOptions) -> Settings:
+def _settings(cloud: VapiCloud, engine: Engine, scenario: Scenario, options: DemoOptions) -> Settings:
     """The user's own settings have no say here: the demo is the same everywhere."""
     return read_settings(
         {
@@ -158,6 +156,7 @@ def _settings(cloud: VapiCloud, engine: Engine, options: DemoOptions) -> Setting
             "VAPI_BASE_URL": cloud.base_url,
             "ENGINE_URL": engine.base_url,
             "SIMULATION_ID": SIMULATION_ID,
+            "TOOL_POLICY": scenario.policy,
             "TAIL_MODE": options.tail_mode,
         }
     )

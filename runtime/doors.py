@@ -18,6 +18,7 @@ import attrs
 import structlog
 import trio
 
+from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
 from actors.vapi_calls import VapiCalls
 from db.door import Database, DatabaseUnavailable
@@ -34,10 +35,12 @@ from runtime.settings import Settings
 from runtime.signal_watch import SignalWatch
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.switchboard import Switchboard
+from runtime.tunnels.way_in import FixedAddress
 from runtime.vapi_api import VapiApi
+from runtime.vapi_slots import VapiSlots
 from runtime.voice_door import VoiceDoor
 from runtime.webhook import webhook_app
-from tools.registry import bank_tools
+from tools.policy import prompt_under, tools_under
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Doors")
 
@@ -162,15 +165,17 @@ async def open_doors(
         webhook = _bound(settings.webhook_bind, webhook_listeners)
         house = House(
             settings=settings,
-            prompt=prompt,
-            public_base_url=settings.public_base_url or f"http://{webhook.seen_from_here}",
+            prompt=prompt_under(settings.tool_policy, prompt),
+            way_in=FixedAddress(settings.public_base_url or f"http://{webhook.seen_from_here}"),
             webhook_key=await _webhook_key(settings, database),
-            registry=bank_tools(),
+            registry=tools_under(settings.tool_policy),
             database=database,
-            vapi_calls=VapiCalls(vapi, ssl_context, switchboard),
+            vapi_calls=VapiCalls(vapi, ssl_context, switchboard, VapiSlots(settings.vapi_slots)),
             reporter=reporter,
+            register=CallRegister(database, settings.pod_id),
             sink=sink,
         )
+        house.vapi_calls.on_created = house.created_at_vapi
         voice = VoiceDoor(house, voice_listeners, switchboard)
         watch.hurry = voice.end_calls_now
         await _start_all(process, house, voice, HttpDoor(webhook_app(house), webhook_listeners))
@@ -201,6 +206,13 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
         restart=Restart(),
         finish=reporter.close,
         stop_seconds=limits.REPORT_FLUSH_SECONDS,
+    )
+    await process.start(
+        "CallRegister",
+        lambda: house.register,
+        restart=Restart(),
+        finish=house.register.close,
+        stop_seconds=limits.REGISTER_FLUSH_SECONDS,
     )
     await process.start("LedgerPurger", lambda: LedgerPurger(house.database), restart=Restart())
     await process.start(

@@ -87,7 +87,9 @@ class NoAnswer(VendorError):
     """The call could not be set up. The caller sees `callee_no_answer: <cause>`."""
 
     cause: str
-    """One of tunnel_busy, tunnel_auth, tunnel_timeout, vapi_rejected, vapi_down, vapi_no_slot."""
+    """One of vapi_rejected, vapi_down, vapi_no_slot; or, of the way to our webhook: tunnel_busy (another agent has the
+    account or the address), tunnel_auth (refused), tunnel_quota (used up, or not in the plan), tunnel_timeout (not
+    ready, or not reachable, in time), tunnel_lost (it ended, or leads elsewhere)."""
     line: str
 
     word = "callee_no_answer"
@@ -95,6 +97,17 @@ class NoAnswer(VendorError):
     @property
     def close_reason(self) -> str:
         return f"{self.word}: {self.cause}"
+
+    def __str__(self) -> str:
+        return self.line
+
+
+@attrs.define
+class ToolWebhookLost(VendorError):
+    """The address at which Vapi calls this call's tools leads here no more."""
+
+    word = "tool_webhook_lost"
+    line: str
 
     def __str__(self) -> str:
         return self.line

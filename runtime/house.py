@@ -1,18 +1,21 @@
 """What all calls of a process share."""
 
+import secrets
 from collections import Counter
 from typing import Any
 
 import attrs
 
+from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
 from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
 from runtime.record import CallRecord, Calls, EventSink
 from runtime.settings import Settings
-from runtime.vapi_api import call_request, call_tag
-from runtime.webhook_secret import SECRET_HEADER, sign
+from runtime.tunnels.way_in import WayIn
+from runtime.vapi_api import call_request
+from runtime.webhook_secret import SECRET_HEADER, call_tag, sign
 from tools.registry import Registry
 
 
@@ -22,23 +25,38 @@ class House:
 
     settings: Settings
     prompt: str
-    public_base_url: str
+    way_in: WayIn
     webhook_key: bytes = attrs.field(repr=False)
     registry: Registry
     database: Database
     vapi_calls: VapiCalls
     reporter: EngineReporter
+    register: CallRegister
     sink: EventSink
+    nonce: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    """What /healthz shows, so that a probe from outside can tell this process from another."""
     calls: Calls = attrs.field(factory=Calls)
     counts: Counter[str] = attrs.field(factory=Counter)
 
-    def call_request(self, record: CallRecord) -> dict[str, Any]:
-        """The body of this call's POST /call: its own secret, its own way back to this pod."""
-        server = {
-            "url": f"{self.public_base_url}/p/{self.settings.pod_id}/tool",
+    def created_at_vapi(self, record: CallRecord) -> None:
+        """Tell who has to know that a call has its id at Vapi. It may be over by then: its caller did not wait."""
+        if record.phase != "over" and record.vapi_call_id is not None:
+            self.register.note_live(record.ledger_id, record.vapi_call_id)
+
+    def call_over(self, record: CallRecord) -> None:
+        self.register.note_over(record.ledger_id)
+
+    def call_request(self, record: CallRecord, base_url: str) -> dict[str, Any]:
+        """The body of this call's POST /call: its own secret, its own way back to this pod below `base_url`."""
+        server: dict[str, Any] = {
+            "url": f"{base_url}/p/{self.settings.pod_id}/tool",
             "headers": {SECRET_HEADER: sign(self.webhook_key, record.call_key)},
             "timeoutSeconds": limits.VAPI_TOOL_TIMEOUT_SECONDS,
         }
+        if self.settings.vapi_credential_id is not None:
+            server["credentialId"] = self.settings.vapi_credential_id
+        if self.settings.vapi_static_ips:
+            server["staticIpAddressesEnabled"] = True
         functions = [
             {"name": tool.name, "description": tool.description, "parameters": tool.parameters()}
             for tool in self.registry

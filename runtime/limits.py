@@ -39,6 +39,7 @@ SEND_WAITED_SECONDS: Final = 0.010
 SWITCHBOARD_LOOKS: Final = 8  # in a row at who is ready, before other tasks have their turn
 
 # --- Setting up and tearing down.
+CALL_MOST_SECONDS: Final = 1_800  # Vapi is asked to end a call then; nobody speaks with a bank for longer
 SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket
 HANDSHAKE_SECONDS: Final = 5.0  # one WebSocket or TLS handshake, on either leg
 VAPI_CREATE_SECONDS: Final = 15.0  # POST /call; within SETUP_SECONDS, with room left to dial
@@ -57,9 +58,14 @@ HYPERCORN_STOP_SECONDS: Final = 6.0  # its own connections get 3 s of grace, and
 MAX_CALLS: Final = 200  # one core carried 300 with p99 below 20 ms (bench/README.md); the rest is for tools
 
 VAPI_SLOTS: Final = 10  # calls at once that a new Vapi account has
-VAPI_SLOT_SECONDS: Final = 20.0  # in the queue for one; the caller hears silence meanwhile
+VAPI_SLOT_SECONDS: Final = 15.0  # in the queue for one; the caller hears silence meanwhile
 VAPI_SLOT_RETRY_SECONDS: Final = 2.0  # Vapi itself had none: others use the account too
 SETUPS_PER_SECOND: Final = 50  # one costs 6 ms of CPU: a third of a core, the rest is for the calls that run
+
+# --- What the other pods on the same database are told.
+REGISTER_CALLS: Final = 1_000  # with news that the database has not taken yet; then the oldest news is lost
+REGISTER_RETRY_SECONDS: Final = 1.0
+REGISTER_FLUSH_SECONDS: Final = 2.0  # at the end
 
 # --- The tunnel to the webhook door.
 TUNNEL_ATTEMPTS: Final = 6  # rides out a session that its owner's death has left behind, about a minute
@@ -69,21 +75,44 @@ TUNNEL_RETRY_SECONDS: Final = 0.5  # before the second start, doubled for each, 
 TUNNEL_RETRY_MOST_SECONDS: Final = 15.0  # ... up to this
 TUNNEL_STOP_SECONDS: Final = 5.0  # after SIGTERM; then SIGKILL
 TUNNEL_PROBE_SECONDS: Final = 5.0  # one fetch of our own /healthz
+TUNNEL_RATE_LIMITED_SECONDS: Final = 60.0  # at least, and up to half as much again: Cloudflare counts per address
+TUNNEL_STEADY_SECONDS: Final = 10.0  # an agent that was ready for this long is restarted at once, and counts as new
+TUNNEL_KILL_SECONDS: Final = 1.0  # after SIGKILL, for the process to be gone
+TUNNEL_EOF_SECONDS: Final = 0.5  # the agent has ended: for its last lines, which somebody else may hold open
+TUNNEL_READY_POLL_SECONDS: Final = 0.25  # between two looks at an agent's /ready until it is ...
+TUNNEL_WATCH_SECONDS: Final = 5.0  # ... and from then on
+TUNNEL_TURN_POLL_SECONDS: Final = 0.2  # between two looks at the queue for a shared account
+TUNNEL_GATE_POLL_SECONDS: Final = 0.01  # for the queue's own lock, which nobody holds for longer than a few files
+TUNNEL_READ_BYTES: Final = 8 * 1024  # of an agent's output at once: a flood must not hold up the calls
 TUNNEL_LINES: Final = 60  # of an agent's output, kept to explain its end
 TUNNEL_LINE_BYTES: Final = 64 * 1024  # the rest of a longer line is dropped
+TUNNEL_END_SECONDS: Final = TUNNEL_STOP_SECONDS + TUNNEL_KILL_SECONDS + TUNNEL_EOF_SECONDS + 1  # the whole way out
 
 # --- The webhook. The deadlines nest: tool 15 < answer 17 < Vapi 20 < gateway 25.
 TOOL_SECONDS: Final = 15.0
 POST_SECONDS: Final = 17.0
 VAPI_TOOL_TIMEOUT_SECONDS: Final = 20
 CALL_ID_WAIT_SECONDS: Final = 1.0  # a tool call may overtake the reply to POST /call
+CALL_POLL_SECONDS: Final = 0.1  # between two looks whether another pod has told of its call
 TOOL_QUEUE_ITEMS: Final = 16
+VERIFY_TRIES: Final = 5  # that may fail in one call; then it is refused whatever the caller says
 BODY_BYTES: Final = 2 * 1024 * 1024  # a webhook body carries the conversation so far
 BODY_SECONDS: Final = 10.0  # to receive it whole
 HTTP_IDLE_SECONDS: Final = 30.0  # a keep-alive connection without a request
 HTTP_SEND_SECONDS: Final = 10.0  # a peer that does not read its answer
 RESTARTS: Final = 3  # of one restartable actor ...
 RESTART_PERIOD_SECONDS: Final = 60.0  # ... within this time; then its call ends
+
+# --- The gateway in front of a fleet of pods.
+GATEWAY_READ_SECONDS: Final = 25  # the outermost of the nested deadlines: Vapi has given up before
+GATEWAY_CONNECT_SECONDS: Final = 1  # a pod on the same network or host; one that is gone must be known at once
+GATEWAY_REQUESTS_PER_SECOND: Final = 50  # for one pod; 200 calls with a tool every 5 s are 40
+GATEWAY_BURST_REQUESTS: Final = 100  # above it, before anybody hears 429
+GATEWAY_CONNECTIONS: Final = 512  # HAProxy's; it holds whole bodies, and each may be BODY_BYTES long
+GATEWAY_REGISTER_SECONDS: Final = 10.0  # HAProxy's map is lost when it restarts, and whole again after this
+GATEWAY_COMMAND_SECONDS: Final = 1.0  # one command to HAProxy on this machine, from dialling to its reply
+GATEWAY_REPLY_BYTES: Final = 4_096  # of a reply; the rest is not read
+GATEWAY_CALLS: Final = 10_000  # known to the registrar at once; more are counted, and reach any pod
 
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before

@@ -16,6 +16,7 @@ import trio
 
 from runtime.errors import CallError
 from runtime.tool_posts import PendingPost
+from runtime.webhook_secret import call_tag
 
 Who = Literal["caller", "agent", "vapi", "tool", "engine", "runtime"]
 Phase = Literal["setting_up", "live", "over"]
@@ -82,6 +83,11 @@ class CallRecord:
     peaks: dict[str, float] = attrs.field(factory=dict)
     started_at: float = attrs.field(factory=trio.current_time)
 
+    @property
+    def ledger_id(self) -> str:
+        """The call's name in the database: from the secret its webhooks carry, so that nobody else can use it."""
+        return call_tag(self.call_key)
+
     def event(self, who: Who, event: str, /, **data: Any) -> None:
         now = trio.current_time()
         self._sink(Event(round(now - self.started_at, 4), time.monotonic(), self.id, who, event, data))
@@ -122,6 +128,12 @@ class Calls:
 
     def find(self, call_key: bytes) -> CallRecord | None:
         return self._by_key.get(call_key)
+
+    def at_vapi(self, vapi_call_id: str | None) -> CallRecord | None:
+        """By Vapi's id, which is no secret: for those who have proved otherwise that they may ask."""
+        if vapi_call_id is None:
+            return None
+        return next((record for record in self._by_key.values() if record.vapi_call_id == vapi_call_id), None)
 
     def __len__(self) -> int:
         return len(self._by_key)

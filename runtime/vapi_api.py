@@ -4,7 +4,6 @@ Sources: Vapi's OpenAPI (CreateCallDTO, VapiWebsocketTransport, Server, OpenAIFu
 where they contradict each other, what working clients of this transport do (docs/protocol.md).
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,11 +24,6 @@ _TOOL_MESSAGES: Final = [
     {"type": "request-start", "content": "One moment."},  # without one, Vapi makes up a filler of its own
     {"type": "request-failed", "content": "I am sorry, that did not work just now."},
 ]
-
-
-def call_tag(call_key: bytes) -> str:
-    """How a call whose reply was lost is found again: a hash, because Vapi's dashboard shows it."""
-    return hashlib.sha256(b"call-tag:" + call_key).hexdigest()[:24]
 
 
 def call_request(
@@ -75,7 +69,7 @@ def call_request(
             "backgroundSound": "off",
             "backgroundSpeechDenoisingPlan": {"smartDenoisingPlan": {"enabled": False}},
             "silenceTimeoutSeconds": 60,
-            "maxDurationSeconds": 1800,
+            "maxDurationSeconds": limits.CALL_MOST_SECONDS,
         },
     }  # fmt: skip
 
@@ -86,6 +80,8 @@ class CreatedCall:
 
     id: str
     websocket_url: str = attrs.field(repr=False)
+    account_slots: int | None = None
+    """`subscriptionLimits.concurrencyLimit`, where the reply tells it."""
 
 
 @attrs.frozen
@@ -108,7 +104,7 @@ class VapiApi:
             raise refusal(reply)
         parsed = reply.json()
         try:
-            return CreatedCall(str(parsed["id"]), str(parsed["transport"]["websocketCallUrl"]))
+            return CreatedCall(str(parsed["id"]), str(parsed["transport"]["websocketCallUrl"]), _account_slots(parsed))
         except (TypeError, KeyError):
             line = f"Vapi answered {reply.status} without an id and a websocketCallUrl"
             raise Unreachable(line, sent=True) from None
@@ -147,6 +143,13 @@ class VapiApi:
     async def _request(self, method: str, path: str, seconds: float, body: Any = None) -> Reply:
         headers = {"Authorization": f"Bearer {self._key}"}
         return await self._http.request(method, self._base_url + path, seconds=seconds, json=body, headers=headers)
+
+
+def _account_slots(parsed: Any) -> int | None:
+    """Documented for this reply, though no property of `Call` in the OpenAPI: read where it is."""
+    told = parsed.get("subscriptionLimits")
+    limit = told.get("concurrencyLimit") if isinstance(told, dict) else None
+    return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def quoted(reply: Reply) -> str:

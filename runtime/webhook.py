@@ -4,46 +4,48 @@ Who may ask is decided before the body is read. An authenticated request always 
 ignores the body of any other status; what went wrong is said inside it, in one line without internals.
 """
 
-import secrets
-from collections.abc import Sequence
 from typing import cast
 
 import structlog
-import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
-from db.door import BadLedgerKey, DatabaseUnavailable
 from runtime import limits
+from runtime.cross_site import BROWSER_HEADERS
 from runtime.house import House
-from runtime.record import CallRecord
-from runtime.tool_posts import BadPost, ParsedPost, PendingPost, ToolAnswer, build_reply, errors_for, parse_post
-from runtime.webhook_secret import SECRET_HEADER, verify
+from runtime.tool_answers import Asking, tool_answers
+from runtime.tool_posts import BadPost, build_reply, parse_post
+from runtime.webhook_secret import SECRET_HEADER, same_secret, verify
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Webhook")
-CALL_IS_OVER = "call is over"
 
 
 def webhook_app(house: House) -> QuartTrio:
     app = QuartTrio("webhook")
     app.config["MAX_CONTENT_LENGTH"] = limits.BODY_BYTES
     app.config["BODY_TIMEOUT"] = limits.BODY_SECONDS
-    nonce = secrets.token_hex(8)
+
+    @app.before_request
+    async def not_from_a_page() -> Response | None:  # noqa: ASYNC124  # as below
+        if not any(name in request.headers for name in BROWSER_HEADERS):
+            return None
+        house.counts["webhook_cross_site"] += 1
+        return _json(b'{"error":"web pages have no business here"}', 403)
 
     @app.get("/healthz")
     async def healthz() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
-        return _json(b'{"status":"ok","nonce":"%s"}' % nonce.encode())
+        return _json(b'{"status":"ok","nonce":"%s"}' % house.nonce.encode())
 
     @app.post("/tool")
     async def tool() -> Response:
-        return await _answer(house)
+        return await _answer(house, _of_one_call(house) or _of_the_fleet(house))
 
     @app.post("/p/<pod>/tool")
     async def pod_tool(pod: str) -> Response:
         if pod != house.settings.pod_id:
             return _json(b'{"error":"no such pod here"}', 404)
-        return await _answer(house)
+        return await _answer(house, _of_one_call(house))
 
     @app.errorhandler(HTTPException)
     async def refused(error: HTTPException) -> Response:  # noqa: ASYNC124  # as above
@@ -56,9 +58,8 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status=status, content_type="application/json")
 
 
-async def _answer(house: House) -> Response:
-    call_key = verify(house.webhook_key, request.headers.get(SECRET_HEADER, ""))
-    if call_key is None:
+async def _answer(house: House, asking: Asking | None) -> Response:
+    if asking is None:
         house.counts["webhook_unauthorized"] += 1
         return _json(b'{"error":"the X-Voice-Secret header is missing or wrong"}', 401)
     house.counts["webhook_posts"] += 1
@@ -70,7 +71,22 @@ async def _answer(house: House) -> Response:
         return _json(b'{"results":[],"error":"%s"}' % str(exc).replace('"', "'").encode())
     if post.kind != "tool-calls":
         return _json(b"{}")
-    return _json(build_reply(await _tool_answers(house, call_key, post), legacy=post.legacy))
+    return _json(build_reply(await tool_answers(house, asking, post), legacy=post.legacy))
+
+
+def _of_one_call(house: House) -> Asking | None:
+    call_key = verify(house.webhook_key, request.headers.get(SECRET_HEADER, ""))
+    return None if call_key is None else Asking(call_key)
+
+
+def _of_the_fleet(house: House) -> Asking | None:
+    """The secret of a URL that is saved in the account. Vapi's credentials choose the header; these three are read."""
+    expected = house.settings.webhook_secret
+    if expected is None:
+        return None
+    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    shown = [request.headers.get(SECRET_HEADER, ""), request.headers.get("X-Vapi-Secret", ""), bearer]
+    return Asking(None) if any(same_secret(expected, one) for one in shown) else None
 
 
 async def _body() -> bytes:
@@ -80,48 +96,3 @@ async def _body() -> bytes:
         raise BadPost(f"the body is longer than {limits.BODY_BYTES} bytes") from None
     except RequestTimeout:
         raise BadPost(f"the body did not arrive within {limits.BODY_SECONDS:g} s") from None
-
-
-async def _tool_answers(house: House, call_key: bytes, post: ParsedPost) -> Sequence[ToolAnswer]:
-    record = house.calls.find(call_key)
-    if record is None or record.phase == "over" or record.tool_posts is None:
-        return await _answers_of_the_past(house, post)
-    if not await _is_of(record, post.call_id):
-        house.counts["webhook_wrong_call"] += 1
-        return errors_for(post.calls, "this request is not of the call its secret was made for")
-    pending = PendingPost.arriving_now(post.calls)
-    try:
-        with trio.move_on_at(pending.deadline):
-            await record.tool_posts.send(pending)
-            queued = record.tool_posts.statistics().current_buffer_used
-            record.peaks["tool_posts_items"] = max(queued, record.peaks.get("tool_posts_items", 0))
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return errors_for(post.calls, CALL_IS_OVER)
-    return await pending.wait()
-
-
-async def _is_of(record: CallRecord, call_id: str | None) -> bool:
-    """The MAC names the call; `message.call.id` must agree, once known: a webhook may overtake the reply
-    to POST /call by a little."""
-    with trio.move_on_after(limits.CALL_ID_WAIT_SECONDS):
-        await record.vapi_call_known.wait()
-    return call_id is None or record.vapi_call_id is None or call_id == record.vapi_call_id
-
-
-async def _answers_of_the_past(house: House, post: ParsedPost) -> list[ToolAnswer]:
-    """A call that is not here any more: the ledger answers what it knows, and nothing runs."""
-    stored = {}
-    if post.call_id is not None:
-        try:
-            with trio.move_on_after(limits.TOOL_SECONDS):
-                stored = await house.database.answers(post.call_id, [call.id for call in post.calls])
-        except DatabaseUnavailable as exc:
-            _log.warning("database_unavailable", error=str(exc))
-        except BadLedgerKey:
-            pass  # an id that the ledger cannot hold has no answer in it
-    return [
-        ToolAnswer(call.id, call.name, stored[call.id].result, stored[call.id].error)
-        if call.id in stored
-        else ToolAnswer(call.id, call.name, error=CALL_IS_OVER)
-        for call in post.calls
-    ]

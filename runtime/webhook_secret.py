@@ -25,3 +25,13 @@ def verify(webhook_key: bytes, header: str) -> bytes | None:
         return None
     expected = hmac.new(webhook_key, call_key, hashlib.sha256).hexdigest()
     return call_key if hmac.compare_digest(expected, mac) else None
+
+
+def same_secret(expected: str, shown: str) -> bool:
+    """Compared in constant time."""
+    return hmac.compare_digest(expected.encode(), shown.encode())
+
+
+def call_tag(call_key: bytes) -> str:
+    """The call's public name: a hash of its key. Vapi's dashboard shows it, the ledger uses it."""
+    return hashlib.sha256(b"call-tag:" + call_key).hexdigest()[:24]

@@ -118,6 +118,7 @@ async def open_world(
                 "VAPI_BASE_URL": cloud.base_url,
                 "ENGINE_URL": engine.base_url,
                 "SIMULATION_ID": "test",
+                "TOOL_POLICY": scenario.policy,
                 **environ,
             }
         )

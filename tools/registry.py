@@ -63,13 +63,21 @@ class Tool:
         }
 
     def parse(self, arguments: Mapping[str, Any]) -> Any:
-        """An instance of the arguments class. A number sent as text is taken as one. Raises BadArguments."""
+        """An instance of the arguments class. A number sent as text is taken as one. Raises BadArguments.
+
+        A null counts as left out where the argument may be left out.
+        """
         kinds = self._kinds()
         for name in arguments:
             if name not in kinds:
                 raise BadArguments(f"{self.name} takes no such argument; it takes {', '.join(kinds) or 'none'}.")
-        values = {name: self._value(name, kinds[name], value) for name, value in arguments.items()}
-        for name in self.parameters()["required"]:
+        required = self.parameters()["required"]
+        values = {
+            name: self._value(name, kinds[name], value)
+            for name, value in arguments.items()
+            if value is not None or name in required  # models write null for what they leave out
+        }
+        for name in required:
             if name not in values:
                 raise BadArguments(f"{self.name} needs the argument {name}: {_expectation(kinds[name])}.")
         return self.arguments(**values)
@@ -150,6 +158,8 @@ def _expectation(kind: Any) -> str:
             words += f" from {note.ge}"
         if note.le is not None:
             words += f" to {note.le}"
+        if note.max_length is not None:
+            words += f" of at most {note.max_length} characters"
     return words
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import trio
 
-from db.door import Answer, Database, DatabaseUnavailable, Effect, Work
+from db.door import Answer, Database, DatabaseUnavailable, Effect, KnownCall, Work
 
 
 class BrokenDriver(Exception):
@@ -51,6 +51,22 @@ class FaultyDatabase:
     async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
         await self._trouble()
         return await self.inner.answers(call_id, tool_call_ids)
+
+    async def keep_call(self, call_id: str, vapi_call_id: str, pod_id: str) -> None:
+        await self._trouble()
+        await self.inner.keep_call(call_id, vapi_call_id, pod_id)
+
+    async def end_call(self, call_id: str) -> None:
+        await self._trouble()
+        await self.inner.end_call(call_id)
+
+    async def end_calls_of(self, pod_id: str) -> int:
+        await self._trouble()
+        return await self.inner.end_calls_of(pod_id)
+
+    async def find_call(self, *, call_id: str | None = None, vapi_call_id: str | None = None) -> KnownCall | None:
+        await self._trouble()
+        return await self.inner.find_call(call_id=call_id, vapi_call_id=vapi_call_id)
 
     async def webhook_key(self) -> bytes:
         await self._trouble()

@@ -183,6 +183,7 @@ def _settings(world: World, rig: Rig) -> Settings:
             "VAPI_BASE_URL": world.cloud.base_url,
             "ENGINE_URL": world.engine.base_url,
             "SIMULATION_ID": SIMULATION_ID,
+            "TOOL_POLICY": "open",
             "TAIL_MODE": world.plan.tail_mode,
             "SSL_CERT_FILE": str(rig.ca_file),
         }

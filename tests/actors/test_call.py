@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from actors.call import run_call
+from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
 from db.memory import open_memory_database
 from runtime import limits
@@ -21,6 +22,7 @@ from runtime.leg import Closed
 from runtime.record import CallRecord, Ending
 from runtime.settings import read_settings
 from runtime.tool_posts import PendingPost, ToolCall
+from runtime.tunnels.way_in import FixedAddress
 from tests.fakes import FakeHttp, FakeLeg, assert_every_byte_is_counted, speech
 from tools.registry import bank_tools
 
@@ -73,9 +75,11 @@ async def call_under_way(**calls: Any) -> AsyncIterator[World]:
     endings: list[Ending] = []
     async with open_memory_database() as database, trio.open_nursery() as legs:
         house = House(
-            settings=settings, prompt="You are Riley.", public_base_url="https://bank.example", webhook_key=b"k" * 32,
+            settings=settings, prompt="You are Riley.", way_in=FixedAddress("https://bank.example"),
+            webhook_key=b"k" * 32,
             registry=bank_tools(), database=database, vapi_calls=fake, sink=lambda _event: None,  # type: ignore[arg-type]
             reporter=EngineReporter(FakeHttp(), "http://engine", None),  # type: ignore[arg-type]
+            register=CallRegister(database, "pod"),
         )  # fmt: skip
         record, scope = CallRecord("c-1", house.sink), trio.CancelScope()
 
@@ -168,7 +172,7 @@ async def test_caller_is_told_that_vapi_is_down_when_the_set_up_takes_too_long()
     async with call_under_way(setup_seconds=60) as world:
         pass
     assert world.endings[0].reason == "callee_no_answer: vapi_down"
-    assert trio.current_time() == limits.SETUP_SECONDS
+    assert trio.current_time() == limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS
 
 
 async def test_audio_that_waited_for_the_writer_is_counted_when_the_set_up_fails() -> None:

@@ -7,11 +7,11 @@ import pytest
 import trio
 import trio.testing
 
-from actors.tool_dispatcher import NOT_REACHABLE
 from runtime import limits
 from runtime.record import Event
 from runtime.tool_posts import ToolAnswer
 from tests.actors.dispatching import FREEZE, call, dispatching, hanging, lasting
+from tools.execution import NOT_REACHABLE
 from tools.registry import Registry, bank_tools
 
 

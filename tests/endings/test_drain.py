@@ -77,7 +77,7 @@ async def perform(play: Play) -> Crowd:
     the callers live outside of it."""
     send, signals = trio.open_memory_channel[int](2)
     async with trio.open_nursery() as nursery:
-        async with open_stage(signals=signals, MAX_CALLS=str(CALLS)) as stage:
+        async with open_stage(signals=signals, MAX_CALLS=str(CALLS), VAPI_SLOTS=str(CALLS)) as stage:
             stage.world.cloud.slots = CALLS
             stage.world.cloud.agent = (AgentTurn(),)
             crowd = Crowd(stage, send, nursery)

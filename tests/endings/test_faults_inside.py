@@ -104,7 +104,7 @@ INTERRUPTED = "the tool was interrupted; look at the state before trying again"
 
 async def test_caller_notices_nothing_when_the_dispatcher_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     mistakes = Mistakes()
-    mistakes.put_into(monkeypatch, ToolDispatcher, "_guarded")
+    mistakes.put_into(monkeypatch, ToolDispatcher, "_answer")
     async with open_stage() as stage:
         ask_for_a_tool(stage, 1 + limits.RESTARTS + 1)
         with capture_logs() as logs:
@@ -125,7 +125,7 @@ async def test_caller_notices_nothing_when_the_dispatcher_raises(monkeypatch: py
 
 async def test_call_ends_when_the_dispatcher_raises_beyond_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     mistakes = Mistakes()
-    mistakes.put_into(monkeypatch, ToolDispatcher, "_guarded")
+    mistakes.put_into(monkeypatch, ToolDispatcher, "_answer")
     async with open_stage() as stage:
         ask_for_a_tool(stage, limits.RESTARTS + 2)
         with capture_logs() as logs:

@@ -166,7 +166,7 @@ async def outcome(call: HeldCall) -> tuple[str, int, bool]:
     replacements = await world.database.rows("replacements", {"old_card_id": 5})
     assert call.record.vapi_call_id is not None
     (asked,) = world.event("tool-call")
-    stored = await world.database.answers(call.record.vapi_call_id, [asked.data["id"]])
+    stored = await world.database.answers(call.record.ledger_id, [asked.data["id"]])
     return card["status"], len(replacements), bool(stored)
 
 

@@ -14,8 +14,9 @@ from runtime.errors import NoAnswer
 from runtime.house import House
 from runtime.http_client import HttpClient, Reply, Unreachable
 from runtime.settings import read_settings
-from runtime.vapi_api import CreatedCall, VapiApi, call_tag, refusal
-from runtime.webhook_secret import SECRET_HEADER, verify
+from runtime.tunnels.way_in import FixedAddress
+from runtime.vapi_api import CreatedCall, VapiApi, refusal
+from runtime.webhook_secret import SECRET_HEADER, call_tag, verify
 from simulation.behaviour import Behaviour
 from simulation.network import VirtualNetwork
 from simulation.vapi_cloud import open_vapi_cloud
@@ -42,12 +43,12 @@ async def request_body() -> tuple[dict[str, Any], bytes]:
     )
     record = new_record()
     async with open_memory_database() as database:
-        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None}
+        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None, "register": None}
         house = House(
-            settings=settings, prompt="You are Riley.", public_base_url="https://bank.example", webhook_key=KEY,
+            settings=settings, prompt="You are Riley.", way_in=FixedAddress("https://bank.example"), webhook_key=KEY,
             registry=bank_tools(), database=database, **parts,
         )  # fmt: skip
-        return house.call_request(record), record.call_key
+        return house.call_request(record, "https://bank.example"), record.call_key
 
 
 async def test_request_names_every_tool_with_its_server_when_a_call_is_created() -> None:

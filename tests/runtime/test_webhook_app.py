@@ -16,8 +16,9 @@ from runtime.house import House
 from runtime.record import CallRecord
 from runtime.settings import read_settings
 from runtime.tool_posts import PendingPost, ToolAnswer
+from runtime.tunnels.way_in import FixedAddress
 from runtime.webhook import webhook_app
-from runtime.webhook_secret import SECRET_HEADER, sign
+from runtime.webhook_secret import SECRET_HEADER, call_tag, sign
 from tools.execution import execute
 from tools.registry import bank_tools
 
@@ -52,9 +53,9 @@ def tool_calls(id_: str = "t-1", call_id: str | None = "vapi-1") -> dict[str, An
 async def open_door() -> AsyncIterator[Door]:
     settings = read_settings({"POD_ID": "pod"}, state_folder=Path("/dev/null/runs"))
     async with open_memory_database() as database:
-        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None}
+        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None, "register": None}
         house = House(
-            settings=settings, prompt="x", public_base_url="https://bank.example", webhook_key=KEY,
+            settings=settings, prompt="x", way_in=FixedAddress("https://bank.example"), webhook_key=KEY,
             registry=bank_tools(), database=database, **parts,
         )  # fmt: skip
         record = CallRecord("c-1", house.sink)
@@ -130,7 +131,7 @@ async def test_request_is_answered_in_17_seconds_when_nobody_takes_it() -> None:
 async def test_ledger_answers_what_it_knows_and_nothing_runs_when_the_call_is_not_here_any_more() -> None:
     async with open_door() as door:
         tool = bank_tools().get("display_user_info")
-        await execute(door.house.database, tool, "vapi-1", "known", {"user_id": 3})
+        await execute(door.house.database, tool, call_tag(STRANGER), "known", {"user_id": 3})
         for id_, says in (("known", "Dana Whitfield"), ("unknown", "call is over")):
             status, reply = await door.ask(tool_calls(id_), sign(KEY, STRANGER))
             assert status == 200

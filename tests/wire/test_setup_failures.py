@@ -30,7 +30,10 @@ async def next_call_works(world: World) -> None:
         ({"html_error": 403}, "vapi_down", "with 403"),
     ],
 )
-async def test_caller_is_told_why_when_vapi_refuses(knobs: dict[str, object], reason: str, line: str) -> None:
+async def test_caller_is_told_why_when_vapi_refuses(
+    knobs: dict[str, object], reason: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "VAPI_SLOT_SECONDS", 0.1)
     async with open_world() as world:
         sound = world.cloud.behaviour
         world.cloud.behaviour = attrs.evolve(sound, **knobs)
@@ -56,7 +59,8 @@ async def test_caller_is_told_why_when_vapi_is_down() -> None:
         assert "cannot be reached" in world.event("call-over")[-1].data["detail"]
 
 
-async def test_caller_is_told_why_when_all_slots_are_taken() -> None:
+async def test_caller_is_told_why_when_all_slots_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "VAPI_SLOT_SECONDS", 0.1)
     async with open_world() as world:
         world.cloud.slots = 0
         assert await refused(world) == "callee_no_answer: vapi_no_slot"
