@@ -20,6 +20,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
 from runtime import limits
+from runtime.guests import BoundedListener
 from runtime.supervisor import Started
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="HttpDoor")
@@ -72,6 +73,7 @@ class HttpDoor:
         config = Config()
         config.read_timeout = limits.HTTP_IDLE_SECONDS  # type: ignore[assignment]  # floats work; 0.18 says int
         config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS
+        config.h11_max_incomplete_size = limits.HTTP_HEAD_BYTES
         config.include_server_header = False
         config.accesslog = config.errorlog = None
         app = wrap_app(self.app, limits.BODY_BYTES, "asgi")
@@ -79,7 +81,7 @@ class HttpDoor:
         async def serve(stream: trio.SocketStream) -> None:
             await ContainedTCPServer(app, config, WorkerContext(None), ConnectionState({}), stream).run()
 
-        await serve_connections(serve, self.listeners, task_status)
+        await serve_connections(serve, self.listeners, limits.WEBHOOK_CONNECTIONS, task_status)
 
 
 class ContainedTCPServer(TCPServer):
@@ -96,11 +98,14 @@ class ContainedTCPServer(TCPServer):
         # It says that it wants an SSLStream; it takes any stream with a `.socket`.
         super().__init__(app, config, context, state, cast(Any, BoundedStream(stream)))
         self._peer_has_left = False
+        self._first_request = True
 
     async def run(self) -> None:
         await behind_the_barrier(super().run, self.stream)
 
     async def _read_data(self) -> None:
+        # HTTP/1.1 and nothing else: without this a stranger may switch to HTTP/2, and to a hundred requests at once.
+        self.protocol.protocol._check_protocol = _stay_with_http_1  # type: ignore[union-attr, method-assign]
         await super()._read_data()
         # The peer has left: there is no next request to wait for. What is being answered is still answered.
         self._peer_has_left = True
@@ -110,7 +115,12 @@ class ContainedTCPServer(TCPServer):
         if self._peer_has_left:
             await self._initiate_server_close()
         else:
-            await super()._idle_timeout()
+            # Runs from the connection's or the last answer's end until a request's head is whole. Who has just
+            # connected has come to ask something.
+            first, self._first_request = self._first_request, False
+            await trio.sleep(limits.HTTP_HEAD_SECONDS if first else limits.HTTP_IDLE_SECONDS)
+            with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
+                await self._initiate_server_close()
 
     async def _close(self) -> None:
         # quart-trio cancels it half-way when a peer leaves behind its answer, and the reader then waits for ever.
@@ -138,8 +148,24 @@ async def behind_the_barrier(serve: Callable[[], Awaitable[None]], stream: trio.
             await trio.aclose_forcefully(stream)
 
 
+async def _stay_with_http_1(_request: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 async def serve_connections(
-    serve: Callable[[trio.SocketStream], Awaitable[None]], listeners: list[trio.SocketListener], task_status: Started
+    serve: Callable[[trio.SocketStream], Awaitable[None]],
+    listeners: list[trio.SocketListener],
+    most: int,
+    task_status: Started,
 ) -> None:
+    """At most `most` connections at once, over all of `listeners`; the rest wait in the backlog."""
+    places = trio.Semaphore(most)
+
+    async def serve_and_leave(stream: trio.SocketStream) -> None:
+        try:
+            await serve(stream)
+        finally:
+            places.release()
+
     task_status.started()
-    await trio.serve_listeners(serve, listeners)
+    await trio.serve_listeners(serve_and_leave, [BoundedListener(listener, places) for listener in listeners])

@@ -8,13 +8,15 @@ Sources: Vapi's documentation (custom tools, troubleshooting, server events), it
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
 import trio
 
 from runtime import limits
+
+ABSENT: Final = msgspec.Raw(b"null")
 
 
 class BadPost(Exception):
@@ -51,36 +53,81 @@ class ParsedPost:
     """The deprecated `function-call` message, whose reply is a bare `{"result": …}`."""
 
 
+class _Message(msgspec.Struct):
+    """What is read of a message; a Raw is only looked over. The conversation so far, a megabyte, never becomes objects:
+    that would hold up the audio of all calls."""
+
+    type: msgspec.Raw = ABSENT
+    call: msgspec.Raw = ABSENT
+    toolCallList: msgspec.Raw = ABSENT  # noqa: N815  # Vapi's names
+    toolCalls: msgspec.Raw = ABSENT  # noqa: N815
+    toolWithToolCallList: msgspec.Raw = ABSENT  # noqa: N815
+    functionCall: msgspec.Raw = ABSENT  # noqa: N815
+
+
+class _Root(msgspec.Struct):
+    message: _Message
+
+
+class _Call(msgspec.Struct):
+    id: msgspec.Raw = ABSENT
+
+
 def parse_post(body: bytes) -> ParsedPost:
     """Raises BadPost."""
-    try:
-        root = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise BadPost("the body is not JSON") from None
-    message = root.get("message") if isinstance(root, dict) else None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+    message = _message(body)
+    kind = _read(message.type)
+    if not isinstance(kind, str):
         raise BadPost('the body has no {"message": {"type": …}}')
-    call = message.get("call")
-    call_id = call.get("id") if isinstance(call, dict) else None
-    call_id = call_id if isinstance(call_id, str) else None
-    if message["type"] == "function-call":
+    call_id = _call_id(message.call)
+    if kind == "function-call":
         return ParsedPost("tool-calls", call_id, (_legacy_call(message),), legacy=True)
-    if message["type"] != "tool-calls":
-        return ParsedPost(message["type"], call_id)
+    if kind != "tool-calls":
+        return ParsedPost(kind, call_id)
     calls = tuple(_tool_call(entry, name) for entry, name in _entries(message))
     if not calls:
         raise BadPost("a tool-calls message without tool calls")
+    if len(calls) > limits.TOOL_CALLS_ITEMS:
+        raise BadPost(f"{len(calls)} tool calls in one message; at most {limits.TOOL_CALLS_ITEMS} are read")
     return ParsedPost("tool-calls", call_id, calls)
 
 
-def _entries(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+def _message(body: bytes) -> _Message:
+    try:
+        return msgspec.json.decode(body, type=_Root).message
+    except (msgspec.ValidationError, RecursionError):
+        raise BadPost('the body has no {"message": {"type": …}}, or is nested too deeply') from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadPost("the body is not JSON") from None
+
+
+def _call_id(call: msgspec.Raw) -> str | None:
+    try:
+        call_id = _read(msgspec.json.decode(call, type=_Call).id)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return call_id if isinstance(call_id, str) else None
+
+
+def _read(part: msgspec.Raw) -> Any:
+    """One part of a message as objects. Raises BadPost when it is longer than a model's request can be."""
+    text = bytes(part)
+    if len(text) > limits.TOOL_CALLS_BYTES:
+        raise BadPost(f"the tool calls are longer than {limits.TOOL_CALLS_BYTES} bytes")
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise BadPost("the body is not JSON, or is nested too deeply") from None
+
+
+def _entries(message: _Message) -> list[tuple[dict[str, Any], str]]:
     """(call, name of its tool's definition): toolCallList, else toolCalls, else toolWithToolCallList."""
-    for field in ("toolCallList", "toolCalls"):
-        listed = message.get(field)
+    for part in (message.toolCallList, message.toolCalls):
+        listed = _read(part)
         if isinstance(listed, list) and listed:
             return [(entry, "") for entry in listed if isinstance(entry, dict)]
     entries = []
-    paired = message.get("toolWithToolCallList")
+    paired = _read(message.toolWithToolCallList)
     for pair in paired if isinstance(paired, list) else []:
         if isinstance(pair, dict) and isinstance(pair.get("toolCall"), dict):
             definition = pair.get("function")
@@ -102,8 +149,8 @@ def _tool_call(entry: dict[str, Any], definition_name: str) -> ToolCall:
     return ToolCall(tool_call_id, str(name or ""), {})
 
 
-def _legacy_call(message: dict[str, Any]) -> ToolCall:
-    function = message.get("functionCall")
+def _legacy_call(message: _Message) -> ToolCall:
+    function = _read(message.functionCall)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise BadPost("a function-call message without a functionCall")
     raw = function.get("parameters", {})

@@ -1,6 +1,7 @@
 """The voice door: callers' WebSockets at `/voice`, one call each."""
 
 import secrets
+from collections.abc import Mapping
 from functools import partial
 from typing import cast, get_args
 from urllib.parse import parse_qs, urlsplit
@@ -11,12 +12,15 @@ import trio
 
 from actors.call import run_call
 from runtime import limits
+from runtime.cross_site import page_may_call
+from runtime.guests import Rate
 from runtime.house import House
 from runtime.http_door import behind_the_barrier, serve_connections
 from runtime.record import CallRecord, Ending
 from runtime.supervisor import Started
 from runtime.switchboard import Switchboard
 from runtime.voice_ws import VoiceProtocol, framing_for
+from runtime.webhook_secret import same_secret
 from runtime.ws_handshake import Upgrade, receive_upgrade, tune
 from runtime.ws_leg import WebSocketLeg
 
@@ -42,6 +46,11 @@ class VoiceDoor:
     _draining: trio.Event = attrs.field(factory=trio.Event)
     _idle: trio.Event = attrs.field(factory=trio.Event)
     _running: set[trio.CancelScope] = attrs.field(factory=set)
+    _setups: Rate = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.house.settings
+        self._setups = Rate(settings.setups_per_second, max(settings.max_calls, settings.setups_per_second))
 
     def drain(self) -> None:
         """Take no more calls; returns at once."""
@@ -54,7 +63,8 @@ class VoiceDoor:
 
     async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_connections, self._connection, self.listeners, task_status)
+            most = self.house.settings.max_calls + limits.VOICE_SPARE_CONNECTIONS
+            nursery.start_soon(serve_connections, self._connection, self.listeners, most, task_status)
             await self._draining.wait()
             await self._wait_idle(limits.DRAIN_SECONDS)
             self.end_calls_now()
@@ -84,19 +94,42 @@ class VoiceDoor:
 
     async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery, address: str) -> None:
         target = urlsplit(upgrade.path)
-        protocol = parse_qs(target.query).get("protocol", [self.house.settings.voice_protocol])[-1]
-        if target.path != "/voice":
-            await upgrade.reject(404, "callers connect to /voice")
-            return
-        if protocol not in get_args(VoiceProtocol):
-            await upgrade.reject(400, "protocol is binary or json")
+        asked = {name: values[-1] for name, values in parse_qs(target.query).items()}
+        protocol = asked.get("protocol", self.house.settings.voice_protocol)
+        refusal = self._refusal(target.path, protocol, asked.get("token", ""), upgrade.headers)
+        if refusal is not None:
+            self.house.counts[f"callers_refused_{refusal[0]}"] += 1
+            await upgrade.reject(*refusal)
             return
         leg = await upgrade.accept(framing_for(cast(VoiceProtocol, protocol)))
-        if self._draining.is_set() or len(self._running) >= self.house.settings.max_calls:
+        if not self._has_room():
             self.house.counts["calls_refused"] += 1
             await leg.aclose(TOO_MANY_CALLS.code, TOO_MANY_CALLS.reason)
             return
         await self._call(leg, nursery, address, protocol)
+
+    def _refusal(self, path: str, protocol: str, token: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """What is answered in place of the upgrade: an HTTP status, and one line."""
+        settings = self.house.settings
+        if path != "/voice":
+            return 404, "callers connect to /voice"
+        if not page_may_call(headers.get("origin"), settings.voice_origins):
+            return 403, "pages of this origin may not call; VOICE_ORIGINS names those that may"
+        if settings.voice_token is not None:
+            shown = headers.get("authorization", "").removeprefix("Bearer ") or token
+            if not same_secret(settings.voice_token, shown):
+                return 401, "show VOICE_TOKEN: Authorization: Bearer ..., or /voice?token=..."
+        if protocol not in get_args(VoiceProtocol):
+            return 400, "protocol is binary or json"
+        return None
+
+    def _has_room(self) -> bool:
+        if self._draining.is_set() or len(self._running) >= self.house.settings.max_calls:
+            return False
+        if not self._setups.allows_one_more():
+            self.house.counts["calls_refused_by_rate"] += 1
+            return False
+        return True
 
     async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery, address: str, protocol: str) -> None:
         record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
