@@ -25,10 +25,11 @@ class GatewayAway(Exception):
 class GatewayRegistrar:
     """Keeps HAProxy's map of calls as it should be, through its runtime API (a unix socket).
 
-    A call that is not in the map still reaches a pod, so nothing here is worth failing for: errors are logged and
-    counted. HAProxy loses the map when it restarts, so every live call is written again each `every_seconds`.
-    Source: HAProxy's management guide, "Unix Socket commands"; `add map` makes a second entry of a key that is
-    there, so `set map` goes first. Call ids come from outside: one that could end a command never gets there.
+    Without its entry a call's tools go to any pod or are refused, as the gateway was told; the call itself goes on. So
+    errors are logged and counted, and the next round mends them. HAProxy loses the map when it restarts: every live
+    call is written again each `every_seconds`. Source: HAProxy's management guide, "Unix Socket commands"; `add map`
+    makes a second entry of a key that is there, so `set map` goes first. Call ids come from outside: one that could
+    end a command never gets there.
     Ends: never.
     Restart: yes; it knows the live calls still.
     Cancelled: entries stay in the map; they lead here, and are for calls that are over.

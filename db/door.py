@@ -75,6 +75,8 @@ class KnownCall:
     vapi_call_id: str | None
     live: bool = False
     over: bool = False
+    pod_id: str | None = None
+    """Who has told of it as live."""
 
 
 # The tables a grader may read: name -> the record whose fields are its columns, the first being the primary key.

@@ -80,7 +80,7 @@ class MemoryWork:
     def of_customer(self, user_id: int) -> "MemoryWork":
         return attrs.evolve(self, owner=user_id)
 
-    def _visible(self, row: Card | Replacement) -> bool:
+    def _visible(self, row: User | Card | Replacement) -> bool:
         return self._owner in (None, row.user_id)
 
     async def session(self) -> CallSession:
@@ -88,16 +88,20 @@ class MemoryWork:
         return self._bank.sessions.get(self._call_id, CallSession())
 
     async def lock_session(self) -> CallSession:
-        return await self.session()
+        await trio.lowlevel.checkpoint()
+        return self._bank.sessions.setdefault(self._call_id, CallSession())
 
     async def keep_session(self, session: CallSession) -> None:
         await trio.lowlevel.checkpoint()
+        if session.user_id is not None and session.user_id not in self._bank.users:
+            raise RuleViolated("a session is of a customer who exists")
         self._bank.sessions[self._call_id] = session
 
     async def holders(self, last4: str) -> list[User]:
         await trio.lowlevel.checkpoint()
         holding = {card.user_id for card in self._bank.cards.values() if card.last4 == last4}
-        return [user for user_id, user in sorted(self._bank.users.items()) if user_id in holding]
+        found = (user for user_id, user in sorted(self._bank.users.items()) if user_id in holding)
+        return [user for user in found if self._visible(user)]
 
     async def user(self, user_id: int) -> User | None:
         await trio.lowlevel.checkpoint()
@@ -216,6 +220,8 @@ class MemoryDatabase:
             # The commit: no checkpoint from here on, so a cancellation comes before it or after it.
             self._bank = bank
             self._ledger[call_id, tool_call_id] = Entry(fingerprint, answer, self._now())
+            if call_id in bank.sessions:
+                self._calls.setdefault(call_id, CallNote(self._now()))
             return answer
 
     async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:
@@ -247,7 +253,7 @@ class MemoryDatabase:
         for id_, note in sorted(self._calls.items(), key=lambda item: item[1].started_at, reverse=True):
             if id_ == call_id or (vapi_call_id is not None and note.vapi_call_id == vapi_call_id):
                 over = note.over or note.started_at < oldest
-                return KnownCall(id_, note.vapi_call_id, note.pod_id is not None and not over, over)
+                return KnownCall(id_, note.vapi_call_id, note.pod_id is not None and not over, over, note.pod_id)
         return None
 
     async def webhook_key(self) -> bytes:
@@ -258,6 +264,7 @@ class MemoryDatabase:
         await trio.lowlevel.checkpoint()
         oldest = self._now() - timedelta(hours=limits.LEDGER_HOURS)
         self._calls = {id_: note for id_, note in self._calls.items() if note.started_at >= oldest}
+        self._bank.sessions = {id_: kept for id_, kept in self._bank.sessions.items() if id_ in self._calls}
         expired = [key for key, entry in self._ledger.items() if entry.answered_at < oldest]
         for key in expired:
             del self._ledger[key]

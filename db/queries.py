@@ -40,15 +40,6 @@ async def user(connection: Connection, user_id: int) -> User | None:
     return None if row is None else User(**row)
 
 
-async def holders(connection: Connection, last4: str) -> list[User]:
-    rows = await connection.fetch(
-        f"SELECT {USER_COLUMNS} FROM users WHERE user_id IN (SELECT user_id FROM cards WHERE last4 = $1)"
-        " ORDER BY user_id",
-        last4,
-    )
-    return [User(**row) for row in rows]
-
-
 async def cards_of(connection: Connection, user_id: int) -> list[Card]:
     rows = await connection.fetch(f"SELECT {CARD_COLUMNS} FROM cards WHERE user_id = $1 ORDER BY card_id", user_id)
     return [Card(**row) for row in rows]
@@ -56,6 +47,16 @@ async def cards_of(connection: Connection, user_id: int) -> list[Card]:
 
 # `owner`: only this customer's rows, or everybody's when it is None. It is part of the search, so that another's row
 # is neither locked nor waited for.
+
+
+async def holders(connection: Connection, last4: str, owner: int | None) -> list[User]:
+    rows = await connection.fetch(
+        f"SELECT {USER_COLUMNS} FROM users WHERE user_id IN (SELECT user_id FROM cards WHERE last4 = $1) AND {_OWNED}"
+        " ORDER BY user_id",
+        last4,
+        owner,
+    )
+    return [User(**row) for row in rows]
 
 
 async def cards_by_last4(connection: Connection, last4: str, owner: int | None) -> list[Card]:
@@ -247,7 +248,7 @@ async def end_calls_of(connection: Connection, pod_id: str) -> int:
 async def find_call(connection: Connection, call_id: str | None, vapi_call_id: str | None) -> KnownCall | None:
     """Live: carried by a pod, not over, and not older than Vapi lets a call become."""
     row = await connection.fetchrow(
-        "SELECT call_id, vapi_call_id, pod_id IS NOT NULL AND NOT over AS live, over FROM calls,"
+        "SELECT call_id, vapi_call_id, pod_id IS NOT NULL AND NOT over AS live, over, pod_id FROM calls,"
         " LATERAL (SELECT over_at IS NOT NULL OR started_at < now() - make_interval(secs => $3) AS over) ends"
         " WHERE call_id = $1 OR vapi_call_id = $2 ORDER BY started_at DESC LIMIT 1",
         call_id,

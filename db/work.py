@@ -32,7 +32,7 @@ class PostgresWork:
         await self._session.call(queries.keep_session, self._call_id, session)
 
     async def holders(self, last4: str) -> list[User]:
-        return await self._list(queries.holders, last4)
+        return await self._list(queries.holders, last4, self._owner)
 
     async def user(self, user_id: int) -> User | None:
         if self._owner not in (None, user_id):

@@ -32,7 +32,7 @@ app.add_typer(simulate, name="simulate")
 
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")]
 ScenarioOption = Annotated[Path, typer.Option(help="The conversation to hold.")]
-DEFAULT_SCENARIO = Path("scenarios/replace-card.yaml")
+DEFAULT_SCENARIO = Path("scenarios/verified-replacement.yaml")
 
 
 def _run(main: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:

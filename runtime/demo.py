@@ -22,6 +22,7 @@ from db.embedded import open_embedded_server
 from db.pool import open_database
 from runtime.doors import open_doors
 from runtime.errors import SettingsError, StartError
+from runtime.masking import Masker
 from runtime.record import Event
 from runtime.settings import Settings, TailMode, read_settings
 from runtime.voice_ws import VoiceProtocol
@@ -52,6 +53,7 @@ class Screen:
 
     console: Console
     events: list[Event] = attrs.field(factory=list)
+    masker: Masker = attrs.field(factory=Masker)
 
     def step(self, line: str) -> None:
         self.console.print(f"[dim]{line}[/dim]")
@@ -197,9 +199,10 @@ async def _judge(
     rows = {table: await database.rows(table, {}) for table in sorted(tables)}
     checks = check_expectations(scenario, report, call, engine.events(SIMULATION_ID), rows)
     made = write_artifacts(
-        folder, scenario, report, call, checks, events=_as_simulated(screen.events), drops=_drops(screen)
-    )
-    _print_verdict(screen.console, report, checks)
+        folder, scenario, report, call, checks,
+        events=_as_simulated(screen.events), drops=_drops(screen), mask=screen.masker.masked,
+    )  # fmt: skip
+    _print_verdict(screen, report, checks)
     for path in (made.call_wav, made.timeline_png, made.trace_jsonl, made.summary_json):
         screen.console.print(str(path), style="dim", soft_wrap=True)
     return all(check.passed for check in checks)
@@ -215,16 +218,17 @@ def _as_simulated(events: Sequence[Event]) -> list[simulated.Event]:
     return [simulated.Event(e.t, e.mono, e.call, e.who, e.event, e.data) for e in events]
 
 
-def _print_verdict(console: Console, report: CallerReport, checks: Sequence[Check]) -> None:
+def _print_verdict(screen: Screen, report: CallerReport, checks: Sequence[Check]) -> None:
+    console, text = screen.console, screen.masker.text
     console.print()
     for turn in report.turns:
         response = "no answer wanted" if turn.response_ms is None else f"answered after {turn.response_ms:.0f} ms"
         gap = "" if turn.turn_gap_ms is None else f", {turn.turn_gap_ms:.0f} ms behind the agent's last word"
-        console.print(f"[cyan]caller[/cyan]  “{escape(turn.text)}”[dim]{gap}; {response}[/dim]")
+        console.print(f"[cyan]caller[/cyan]  “{escape(text(turn.text))}”[dim]{gap}; {response}[/dim]")
     table = Table(box=None, show_header=False, pad_edge=False)
     for check in checks:
         mark = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
-        table.add_row(mark, escape(check.name), f"[dim]{escape(check.detail)}[/dim]")
+        table.add_row(mark, escape(check.name), f"[dim]{escape(text(check.detail))}[/dim]")
     console.print()
     console.print(table)
     failed = sum(not check.passed for check in checks)

@@ -118,7 +118,7 @@ GATEWAY_CONNECTIONS: Final = 512  # HAProxy's; it holds whole bodies, and each m
 GATEWAY_REGISTER_SECONDS: Final = 10.0  # HAProxy's map is lost when it restarts, and whole again after this
 GATEWAY_COMMAND_SECONDS: Final = 1.0  # one command to HAProxy on this machine, from dialling to its reply
 GATEWAY_REPLY_BYTES: Final = 4_096  # of a reply; the rest is not read
-GATEWAY_CALLS: Final = 10_000  # known to the registrar at once; more are counted, and reach any pod
+GATEWAY_CALLS: Final = 10_000  # registered by one process at once; more are counted instead
 
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from runtime.errors import CallError
+from runtime.masking import Masker
 from runtime.tool_posts import PendingPost
 from runtime.webhook_secret import call_tag
 
@@ -82,6 +83,7 @@ class CallRecord:
     counts: Counter[str] = attrs.field(factory=Counter)
     peaks: dict[str, float] = attrs.field(factory=dict)
     started_at: float = attrs.field(factory=trio.current_time)
+    masker: Masker = attrs.field(factory=Masker, repr=False)
 
     @property
     def ledger_id(self) -> str:
@@ -89,8 +91,9 @@ class CallRecord:
         return call_tag(self.call_key)
 
     def event(self, who: Who, event: str, /, **data: Any) -> None:
-        now = trio.current_time()
-        self._sink(Event(round(now - self.started_at, 4), time.monotonic(), self.id, who, event, data))
+        """Tell the sink, with personal data masked: no sink can show what it was not told."""
+        now, told = trio.current_time(), self.masker.masked(data)
+        self._sink(Event(round(now - self.started_at, 4), time.monotonic(), self.id, who, event, told))
 
     def known_at_vapi_as(self, vapi_call_id: str) -> None:
         self.vapi_call_id = vapi_call_id

@@ -1,7 +1,7 @@
 """What a run leaves behind: ``call.wav``, ``timeline.png``, ``trace.jsonl`` and ``summary.json`` in one folder."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ def write_artifacts(
     *,
     events: Sequence[Event] = (),
     drops: Mapping[str, int] | None = None,
+    mask: Callable[[Any], Any] = lambda content: content,
 ) -> Artifacts:
     """Write all four; files that are there are replaced.
 
     ``events``: those of the engine and the runtime; the caller's and the cloud's are taken from ``report`` and
-    ``cloud_call``, and an event given twice is written once. ``drops``: counts the product gives, by name. Blocks for
-    about a second (matplotlib): run it in a thread, or after the calls.
+    ``cloud_call``, and an event given twice is written once. ``drops``: counts the product gives, by name. ``mask``
+    takes the JSON of what is written and gives what may be read by others. Blocks for about a second (matplotlib): run
+    it in a thread, or after the calls.
 
     :raises OSError: the folder cannot be written.
     """
@@ -58,16 +60,18 @@ def write_artifacts(
     write_wav(made.call_wav, np.column_stack([caller, agent]).astype("<i2").tobytes(), channels=2)
     tools = tool_marks(report, cloud_call)
     lines = tuple(
-        (event.mono - report.connected_mono, str(event.data["text"]))
+        (event.mono - report.connected_mono, str(mask(event.data)["text"]))
         for event in (cloud_call.log.events if cloud_call else ())
         if event.event == "speech-started"
     )
     draw(made.timeline_png, Picture(scenario.name, report, caller, agent, tools, _passed(checks), lines))
     known = [*report.events, *(cloud_call.log.events if cloud_call else ()), *events]
     trace = sorted({id(event): event for event in known}.values(), key=lambda event: event.mono)
-    trace_lines = [event.since(report.connected_mono).to_json() + "\n" for event in trace]
+    trace_lines = [
+        attrs.evolve(event, data=mask(event.data)).since(report.connected_mono).to_json() + "\n" for event in trace
+    ]
     made.trace_jsonl.write_text("".join(trace_lines), encoding="utf-8")
-    content = summary(report, cloud_call, checks, drops or {})
+    content = mask(summary(report, cloud_call, checks, drops or {}))
     made.summary_json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return made
 
