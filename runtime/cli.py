@@ -11,6 +11,7 @@ import trio
 import typer
 from rich.console import Console
 
+from runtime.cli_network import gateway, tunnel
 from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
 from runtime.settings import TailMode, describe, read_settings
@@ -29,6 +30,8 @@ app = typer.Typer(
 )  # fmt: skip
 simulate = typer.Typer(help="One part of the simulated world, by itself.", no_args_is_help=True)
 app.add_typer(simulate, name="simulate")
+app.add_typer(gateway, name="gateway")
+app.add_typer(tunnel, name="tunnel")
 
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")]
 ScenarioOption = Annotated[Path, typer.Option(help="The conversation to hold.")]

@@ -20,6 +20,7 @@ import trio
 
 from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
+from actors.gateway_registrar import GatewayRegistrar
 from actors.vapi_calls import VapiCalls
 from db.door import Database, DatabaseUnavailable
 from runtime import limits
@@ -77,6 +78,7 @@ def _unix_socket(path: str) -> trio.socket.SocketType:
     stdlib = stdlib_socket.socket(fileno=os.dup(sock.fileno()))
     with stdlib:
         stdlib.bind(path)
+        os.chmod(path, 0o660)  # a gateway is of the socket's group: nobody else has business here
     sock.listen(128)
     return sock
 
@@ -173,6 +175,7 @@ async def open_doors(
             vapi_calls=VapiCalls(vapi, ssl_context, switchboard, VapiSlots(settings.vapi_slots)),
             reporter=reporter,
             register=CallRegister(database, settings.pod_id),
+            gateway=GatewayRegistrar(settings.haproxy_socket, settings.pod_id) if settings.haproxy_socket else None,
             sink=sink,
         )
         house.vapi_calls.on_created = house.created_at_vapi
@@ -214,6 +217,8 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
         finish=house.register.close,
         stop_seconds=limits.REGISTER_FLUSH_SECONDS,
     )
+    if (gateway := house.gateway) is not None:
+        await process.start("GatewayRegistrar", lambda: gateway, restart=Restart())
     await process.start("LedgerPurger", lambda: LedgerPurger(house.database), restart=Restart())
     await process.start(
         "VapiCalls",

@@ -8,6 +8,7 @@ import attrs
 
 from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
+from actors.gateway_registrar import GatewayRegistrar
 from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
@@ -32,6 +33,7 @@ class House:
     vapi_calls: VapiCalls
     reporter: EngineReporter
     register: CallRegister
+    gateway: GatewayRegistrar | None
     sink: EventSink
     nonce: str = attrs.field(factory=lambda: secrets.token_hex(8))
     """What /healthz shows, so that a probe from outside can tell this process from another."""
@@ -42,9 +44,13 @@ class House:
         """Tell who has to know that a call has its id at Vapi. It may be over by then: its caller did not wait."""
         if record.phase != "over" and record.vapi_call_id is not None:
             self.register.note_live(record.ledger_id, record.vapi_call_id)
+            if self.gateway is not None:
+                self.gateway.note_live(record.vapi_call_id)
 
     def call_over(self, record: CallRecord) -> None:
         self.register.note_over(record.ledger_id)
+        if self.gateway is not None and record.vapi_call_id is not None:
+            self.gateway.note_over(record.vapi_call_id)
 
     def call_request(self, record: CallRecord, base_url: str) -> dict[str, Any]:
         """The body of this call's POST /call: its own secret, its own way back to this pod below `base_url`."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 LAST_DIGITS: Final = 2  # of a phone number, to tell two apart
 FIELDS: Final = frozenset({"full_name", "name_on_card", "phone", "email", "address"})
@@ -49,9 +50,18 @@ class Masker:
             return {name: fields[name] if name in fields else self.masked(held, name) for name, held in value.items()}
         if isinstance(value, list | tuple):
             return [self.masked(item, key) for item in value]
+        if isinstance(value, str) and value[:1] in ("{", "["):
+            return self._json(value)
         if isinstance(value, str) and key in TEXTS:
             return self.text(value)
         return value
+
+    def _json(self, text: str) -> str:
+        """What Vapi is sent: an object made a string."""
+        try:
+            return msgspec.json.encode(self.masked(msgspec.json.decode(text))).decode()
+        except (msgspec.DecodeError, RecursionError):
+            return self.text(text)
 
     def text(self, text: str) -> str:
         for pattern, instead in _RULES:

@@ -11,7 +11,7 @@ import attrs
 import structlog
 import trio
 
-from db.door import BadLedgerKey, DatabaseUnavailable, KnownCall
+from db.door import Answer, BadLedgerKey, DatabaseUnavailable, KnownCall, check_ledger_key
 from runtime import limits
 from runtime.house import House
 from runtime.record import CallRecord
@@ -35,8 +35,8 @@ async def tool_answers(house: House, asking: Asking, post: ParsedPost) -> Sequen
     """One answer per call, in order, within POST_SECONDS."""
     deadline = trio.current_time() + limits.POST_SECONDS
     record = house.calls.find(asking.call_key) if asking.call_key else house.calls.at_vapi(post.call_id)
-    if record is not None and record.phase != "over" and record.tool_posts is not None:
-        return await _from_its_dispatcher(house, record, record.tool_posts, post)
+    if record is not None and _runs(record):
+        return await _from_its_dispatcher(house, record, post, deadline)
     try:
         with trio.fail_at(deadline - 1):
             known = await _known(house, asking, record, post)
@@ -44,18 +44,26 @@ async def tool_answers(house: House, asking: Asking, post: ParsedPost) -> Sequen
                 return errors_for(post.calls, CALL_IS_OVER)
             if post.call_id is not None and known.vapi_call_id not in (None, post.call_id):
                 return _wrong_call(house, post)
-            if known.live:
-                return [await _run_here(house, known, call, deadline - 1) for call in post.calls]
-            return await _from_the_ledger(house, known, post)
-    except DatabaseUnavailable as exc:
-        _log.warning("database_unavailable", error=str(exc))
-    except trio.TooSlowError:
-        _log.warning("database_unavailable", error="no answer in time")
-    return errors_for(post.calls, NOT_REACHABLE)
+            record = house.calls.at_vapi(known.vapi_call_id)  # it may have had no id there when we looked first
+            ours = known.pod_id == house.settings.pod_id
+            if not known.live or (ours and (record is None or not _runs(record))):
+                # Over; or of this pod and not here any more: the news is still on its way to the database.
+                return await _from_the_ledger(house, known, post)
+    except (DatabaseUnavailable, trio.TooSlowError) as exc:
+        _log.warning("database_unavailable", error=str(exc) or "no answer in time")
+        return errors_for(post.calls, NOT_REACHABLE)
+    if record is not None and _runs(record):
+        return await _from_its_dispatcher(house, record, post, deadline)
+    # Each call has the deadline for itself: what is answered stays answered when the next one is too late.
+    return [await _run_here(house, known, call, deadline - 1) for call in post.calls]
+
+
+def _runs(record: CallRecord) -> bool:
+    return record.phase != "over" and record.tool_posts is not None
 
 
 async def _from_its_dispatcher(
-    house: House, record: CallRecord, tool_posts: "trio.MemorySendChannel[PendingPost]", post: ParsedPost
+    house: House, record: CallRecord, post: ParsedPost, deadline: float
 ) -> Sequence[ToolAnswer]:
     # The secret names the call; `message.call.id` must agree, once known: a webhook may overtake the reply to
     # POST /call by a little.
@@ -63,11 +71,12 @@ async def _from_its_dispatcher(
         await record.vapi_call_known.wait()
     if None not in (post.call_id, record.vapi_call_id) and post.call_id != record.vapi_call_id:
         return _wrong_call(house, post)
-    pending = PendingPost.arriving_now(post.calls)
+    pending = PendingPost(post.calls, deadline)
+    assert record.tool_posts is not None, "a call that runs takes posts"
     try:
-        with trio.move_on_at(pending.deadline):
-            await tool_posts.send(pending)
-            queued = tool_posts.statistics().current_buffer_used
+        with trio.move_on_at(deadline):
+            await record.tool_posts.send(pending)
+            queued = record.tool_posts.statistics().current_buffer_used
             record.peaks["tool_posts_items"] = max(queued, record.peaks.get("tool_posts_items", 0))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return errors_for(post.calls, CALL_IS_OVER)
@@ -86,11 +95,12 @@ async def _known(house: House, asking: Asking, record: CallRecord | None, post: 
     if asking.call_key is None and post.call_id is None:
         return None
     ids = {"call_id": call_tag(asking.call_key)} if asking.call_key else {"vapi_call_id": post.call_id}
-    found = None
     try:
+        found = await house.database.find_call(**ids)  # a slow database is none that knows nothing
         with trio.move_on_after(limits.CALL_ID_WAIT_SECONDS):
-            while (found := await house.database.find_call(**ids)) is None or not (found.live or found.over):  # noqa: ASYNC110
+            while found is None or not (found.live or found.over):
                 await trio.sleep(limits.CALL_POLL_SECONDS)  # another process is waited for
+                found = await house.database.find_call(**ids)
     except BadLedgerKey:
         return None  # an id that the database cannot hold is of no call
     if found is None and asking.call_key:
@@ -100,11 +110,12 @@ async def _known(house: House, asking: Asking, record: CallRecord | None, post: 
 
 async def _run_here(house: House, known: KnownCall, call: ToolCall, deadline: float) -> ToolAnswer:
     """For a call that another pod carries. What it has already been answered comes from the ledger."""
-    if call.problem is not None:
-        return ToolAnswer(call.id, call.name, error=call.problem)
     house.counts["tools_for_other_pods"] += 1
     runner = ToolRunner(house.database, house.registry, known.call_id, house.counts, _log)
-    answer = await runner.answer(call.id, call.name, call.arguments, deadline)
+    if call.problem is not None:
+        answer = Answer(None, call.problem)
+    else:
+        answer = await runner.answer(call.id, call.name, call.arguments, deadline)
     if not answer.stored:
         result = {"error": answer.error} if answer.error is not None else answer.result
         house.reporter.report(call.name, call.arguments, result)
@@ -113,13 +124,19 @@ async def _run_here(house: House, known: KnownCall, call: ToolCall, deadline: fl
 
 async def _from_the_ledger(house: House, known: KnownCall, post: ParsedPost) -> list[ToolAnswer]:
     """The call is over: what it was answered stays answered, and nothing runs."""
-    try:
-        stored = await house.database.answers(known.call_id, [call.id for call in post.calls])
-    except BadLedgerKey:
-        stored = {}  # an id that the ledger cannot hold has no answer in it
+    stored = await house.database.answers(known.call_id, [call.id for call in post.calls if _can_be_kept(call.id)])
     return [
         ToolAnswer(call.id, call.name, stored[call.id].result, stored[call.id].error)
         if call.id in stored
         else ToolAnswer(call.id, call.name, error=CALL_IS_OVER)
         for call in post.calls
     ]
+
+
+def _can_be_kept(tool_call_id: str) -> bool:
+    """An id that the ledger cannot hold has no answer in it."""
+    try:
+        check_ledger_key(tool_call_id)
+    except BadLedgerKey:
+        return False
+    return True

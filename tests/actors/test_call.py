@@ -79,7 +79,7 @@ async def call_under_way(**calls: Any) -> AsyncIterator[World]:
             webhook_key=b"k" * 32,
             registry=bank_tools(), database=database, vapi_calls=fake, sink=lambda _event: None,  # type: ignore[arg-type]
             reporter=EngineReporter(FakeHttp(), "http://engine", None),  # type: ignore[arg-type]
-            register=CallRegister(database, "pod"),
+            register=CallRegister(database, "pod"), gateway=None,
         )  # fmt: skip
         record, scope = CallRecord("c-1", house.sink), trio.CancelScope()
 

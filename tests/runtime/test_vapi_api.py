@@ -43,7 +43,8 @@ async def request_body() -> tuple[dict[str, Any], bytes]:
     )
     record = new_record()
     async with open_memory_database() as database:
-        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None, "register": None}
+        parts: dict[str, Any] = {"sink": lambda _event: None}
+        parts |= dict.fromkeys(("vapi_calls", "reporter", "register", "gateway"))
         house = House(
             settings=settings, prompt="You are Riley.", way_in=FixedAddress("https://bank.example"), webhook_key=KEY,
             registry=bank_tools(), database=database, **parts,

@@ -53,7 +53,8 @@ def tool_calls(id_: str = "t-1", call_id: str | None = "vapi-1") -> dict[str, An
 async def open_door() -> AsyncIterator[Door]:
     settings = read_settings({"POD_ID": "pod"}, state_folder=Path("/dev/null/runs"))
     async with open_memory_database() as database:
-        parts: dict[str, Any] = {"vapi_calls": None, "reporter": None, "sink": lambda _event: None, "register": None}
+        parts: dict[str, Any] = {"sink": lambda _event: None}
+        parts |= dict.fromkeys(("vapi_calls", "reporter", "register", "gateway"))
         house = House(
             settings=settings, prompt="x", way_in=FixedAddress("https://bank.example"), webhook_key=KEY,
             registry=bank_tools(), database=database, **parts,

@@ -1,0 +1,91 @@
+"""runtime/masking.py: what nobody may read in a log, a trace or on a screen."""
+
+import json
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from runtime.masking import Masker
+from tests.fakes import new_record
+
+DANA = {
+    "user_id": 3,
+    "full_name": "Dana Whitfield",
+    "phone": "+15035550121",
+    "email": "dana.whitfield@example.com",
+    "address": "77 Alder Court, Denver, CO 80203",
+}
+SECRETS = ("dana", "whitfield", "503", "0121", "alder", "denver", "80203", "example")
+
+
+def shows_nothing(masked: object) -> bool:
+    shown = json.dumps(masked, ensure_ascii=False).lower()
+    return not [secret for secret in SECRETS if secret in shown]
+
+
+def test_fields_are_masked_wherever_they_are() -> None:
+    nested = {"result": [DANA, {"cards": [{"card_id": 5, "last4": "4242", "full_name": "Dana Whitfield"}]}]}
+    masked = Masker().masked(nested)
+    assert shows_nothing(masked)
+    assert masked["result"][0]["phone"] == "[…21]"
+    assert masked["result"][1]["cards"][0] | {"full_name": ""} == {"card_id": 5, "last4": "4242", "full_name": ""}
+
+
+def test_fields_are_masked_when_the_object_was_made_a_string() -> None:
+    masked = Masker().masked({"result": json.dumps(DANA), "broken": '{"full_name": "x"'})
+    assert shows_nothing(masked)
+    assert json.loads(masked["result"])["user_id"] == 3
+
+
+def test_nothing_else_is_changed() -> None:
+    told = {"id": "t-1", "name": "verify_caller", "seconds": 0.5, "counts": {"caller_bytes": 960}, "x": None, "b": True}
+    assert Masker().masked(told) == told
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("This is Dana Whitfield, hello.", "This is [name], hello."),
+        ("my name is dana whitfield", "my name is [name]"),
+        ("It is five oh three, five five five, oh one two one.", "It is [number]."),
+        ("Call +1 (503) 555-0121 now", "Call [number] now"),
+        ("Write to dana.whitfield@example.com please", "Write to [email] please"),
+        ("I live at 77 Alder Court, Denver, CO 80203, thanks", "I live at [address], thanks"),
+        ("Thanks for calling Acme Bank, this is Riley.", "Thanks for calling Acme Bank, this is Riley."),
+        ("the card ending in four two four two", "the card ending in four two four two"),
+        ("the card ending in 4242", "the card ending in 4242"),
+    ],
+)
+def test_free_text_is_masked_by_rule(said: str, shown: str) -> None:
+    assert Masker().masked({"text": said}) == {"text": shown}
+
+
+def test_words_of_a_masked_field_are_masked_in_what_is_said_after_it() -> None:
+    masker = Masker()
+    masker.masked({"arguments": DANA})
+    assert masker.text("Thank you, Dana. Is it still Alder Court?") == "Thank you, […]. Is it still […] Court?"
+
+
+def test_event_reaches_no_sink_unmasked() -> None:
+    import trio
+
+    async def main() -> None:
+        trace: list[object] = []
+        record = new_record(trace)  # type: ignore[arg-type]
+        record.event("tool", "tool-answer", result=DANA)
+        record.event("caller", "transcript", text="I am Dana Whitfield")
+        assert shows_nothing([event.data for event in trace])  # type: ignore[attr-defined]
+
+    trio.run(main)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@hypothesis.given(JSON)
+def test_masking_takes_any_json_and_leaves_json(value: object) -> None:
+    json.dumps(Masker().masked({"text": value, "full_name": value, "data": value}))
