@@ -121,7 +121,7 @@ class Settings:
     )
     webhook_key: str | None = _setting(
         "WEBHOOK_KEY", "signs the webhooks' secrets; made once and kept in the database when not given", None,
-        secret=True,
+        value.secret, secret=True,
     )  # fmt: skip
     ssl_cert_file: Path | None = _setting(
         "SSL_CERT_FILE", "certificate authorities to trust on the way to Vapi; the system's when not given", None, Path

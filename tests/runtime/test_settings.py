@@ -14,7 +14,7 @@ from runtime.settings import Settings, describe, read_settings
 SECRETS = {
     "VAPI_API_KEY": "key-93481",
     "DATABASE_URL": "postgresql://bank:pass-93481@db:5432/bank",
-    "WEBHOOK_KEY": "hook-93481",
+    "WEBHOOK_KEY": "hook-93481-of-16-and-more",
 }
 
 
@@ -45,6 +45,12 @@ BAD = [
     *(("POD_ID", raw) for raw in ("Upper", "under_score", "x" * 41, "a/b", "pod\n2")),
     *(("VAPI_BASE_URL", raw) for raw in ("api.vapi.ai", "ftp://x", "https://", "https://x?y=1", "https://x#y")),
     *(("ENGINE_URL", raw) for raw in ("engine:6100", "http://engine:port", "http://engine:99999", "http://[::1")),
+    ("TUNNEL", "frp"), ("TUNNEL_PROBE", "yes"), ("TUNNEL_SHARE", "on"), ("TOOL_POLICY", "none"), ("VAPI_STATIC_IPS", "1"),
+    *((name, raw) for name in ("VAPI_SLOTS", "SETUPS_PER_SECOND", "TUNNEL_ATTEMPTS") for raw in ("0", "-1", "x")),
+    *(("TUNNEL_DEADLINE", raw) for raw in ("0", "-1", "ten", "1e3", "0.00001")),
+    *(("SSH_TUNNEL", raw) for raw in ("host", "-oProxyCommand=x@host", "a b@host", "user@")),
+    *(("VOICE_ORIGINS", raw) for raw in ("bank.example", "https://a b", "https://a/path", "*")),
+    ("TUNNEL_URL", "http://bank.example"),
     *(("PUBLIC_BASE_URL", raw) for raw in ("bank.example", "http://bank.example", "wss://bank.example")),
 ]  # fmt: skip
 
@@ -57,6 +63,14 @@ def test_bad_value_is_one_line_that_names_the_variable(tmp_path: Path, variable:
     assert line.startswith(f"{variable}=")
     assert "\n" not in line
     assert len(line) > len(f"{variable}={raw!r} is")
+
+
+@pytest.mark.parametrize("variable", ["WEBHOOK_KEY", "WEBHOOK_SECRET", "VOICE_TOKEN"])
+@pytest.mark.parametrize("raw", ["short", "with a space in its middle", "sixteen-and-m\u00f6re"])
+def test_bad_secret_is_refused_without_showing_it(tmp_path: Path, variable: str, raw: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is too weak") as raised:
+        read(tmp_path, **{variable: raw})
+    assert raw not in str(raised.value)
 
 
 @pytest.mark.parametrize("variable", ["PORT", "MAX_CALLS", "WEBHOOK_PORT"])
