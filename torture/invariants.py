@@ -187,7 +187,7 @@ def nothing_is_logged_as_an_error(world: World) -> Iterator[str]:
     """But for what a lost reply forces; and in a calm run without odd guests not even a warning."""
     for entry in world.chronicle.errors():
         lost = entry.what == "possibly_billed" and _may_be_lost(world)
-        broken = entry.what == "tool_failed" and world.plan.has("database breaks")
+        broken = entry.what in ("tool_failed", "register_failed") and world.plan.has("database breaks")
         if not (lost or broken):
             yield f"{entry.who}: {entry.what} {entry.data}"
     if world.plan.calm and not world.plan.guests:
