@@ -3,15 +3,13 @@
 voice door (callers) · webhook door (Vapi's tool calls) · and behind both: the database, the reporter, VapiCalls.
 """
 
-import errno
 import gc
 import os
+import secrets
 import signal
-import socket as stdlib_socket
 import ssl
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -29,6 +27,7 @@ from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
 from runtime.ledger_purger import LedgerPurger
+from runtime.listeners import bound, listen_on_all
 from runtime.poller import Poller, kernel_poller
 from runtime.record import EventSink
 from runtime.setting_values import Bind
@@ -36,6 +35,8 @@ from runtime.settings import Settings
 from runtime.signal_watch import SignalWatch
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.switchboard import Switchboard
+from runtime.tunnels.choose import choose_engine
+from runtime.tunnels.tunnel import Tunnel
 from runtime.tunnels.way_in import FixedAddress
 from runtime.vapi_api import VapiApi
 from runtime.vapi_slots import VapiSlots
@@ -54,54 +55,6 @@ class Doors:
     webhook: str
     house: House
     supervisor: Supervisor
-
-
-async def _listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
-    """Raises StartError in one line when the address cannot be had."""
-    try:
-        if bind.unix_path is not None:
-            return [trio.SocketListener(_unix_socket(bind.unix_path))]
-        return await trio.open_tcp_listeners(bind.port, host=bind.host)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            why = "it is taken by another program; stop that one or choose another"
-        else:
-            why = exc.strerror or str(exc)
-        raise StartError(f"{setting}: cannot listen on {bind}: {why}") from exc
-
-
-def _unix_socket(path: str) -> trio.socket.SocketType:
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
-            os.unlink(path)  # left behind by an earlier process
-    sock = trio.socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
-    stdlib = stdlib_socket.socket(fileno=os.dup(sock.fileno()))
-    with stdlib:
-        stdlib.bind(path)
-        os.chmod(path, 0o660)  # a gateway is of the socket's group: nobody else has business here
-    sock.listen(128)
-    return sock
-
-
-def _answers(path: str) -> bool:
-    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
-
-
-def _bound(bind: Bind, listeners: list[trio.SocketListener]) -> Bind:
-    """The address with the port that was picked, if one was."""
-    return bind if bind.unix_path else attrs.evolve(bind, port=int(listeners[0].socket.getsockname()[1]))
-
-
-async def _listen_all(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[list[trio.SocketListener], list[trio.SocketListener]]:
-    """The voice door's and the webhook door's listeners; `stack` closes them."""
-    voice = await _listen("PORT", Bind(settings.voice_host, settings.port))
-    stack.push_async_callback(_close, voice)
-    webhook = await _listen("WEBHOOK_BIND", settings.webhook_bind)
-    stack.push_async_callback(_close, webhook)
-    return voice, webhook
 
 
 def _prompt(path: Path) -> str:
@@ -152,10 +105,11 @@ async def open_doors(
     reports are flushed. Raises SettingsError, StartError and StoppedAtStart, with nothing left open.
     """
     settings.require_vapi()
+    engine = choose_engine(settings)
     prompt, ssl_context = _prompt(settings.agent_desc), _ssl_context(settings)
     opened = False
     async with AsyncExitStack() as stack:
-        voice_listeners, webhook_listeners = await _listen_all(settings, stack)
+        voice_listeners, webhook_listeners = await listen_on_all(settings, stack)
         http = await stack.enter_async_context(open_http_client(ssl_context))
         vapi = VapiApi(http, settings.vapi_base_url, settings.vapi_api_key)
         reporter = EngineReporter(http, settings.engine_url, settings.simulation_id)
@@ -164,11 +118,13 @@ async def open_doors(
         watch = SignalWatch(signals, process.end)
         await process.start("SignalWatch", lambda: watch)
         switchboard = await _start_switchboard(process, poller or kernel_poller())
-        webhook = _bound(settings.webhook_bind, webhook_listeners)
+        webhook, nonce = bound(settings.webhook_bind, webhook_listeners), secrets.token_hex(8)
+        tunnel = Tunnel(engine, settings, webhook.seen_from_here, http, nonce) if engine else None
         house = House(
             settings=settings,
             prompt=prompt_under(settings.tool_policy, prompt),
-            way_in=FixedAddress(settings.public_base_url or f"http://{webhook.seen_from_here}"),
+            way_in=tunnel or FixedAddress(settings.public_base_url or f"http://{webhook.seen_from_here}"),
+            nonce=nonce,
             webhook_key=await _webhook_key(settings, database),
             registry=tools_under(settings.tool_policy),
             database=database,
@@ -181,9 +137,9 @@ async def open_doors(
         house.vapi_calls.on_created = house.created_at_vapi
         voice = VoiceDoor(house, voice_listeners, switchboard)
         watch.hurry = voice.end_calls_now
-        await _start_all(process, house, voice, HttpDoor(webhook_app(house), webhook_listeners))
+        await _start_all(process, house, tunnel, HttpDoor(webhook_app(house), webhook_listeners), voice)
         opened = True
-        at = _bound(Bind(settings.voice_host), voice_listeners).seen_from_here
+        at = bound(Bind(settings.voice_host), voice_listeners).seen_from_here
         yield Doors(f"ws://{at}/voice", str(webhook), house, process)
     if not opened:  # the supervisor's end has cancelled the opening, and its scope has taken the cancellation
         raise _not_opened(process)
@@ -201,7 +157,9 @@ async def _start_switchboard(process: Supervisor, poller: Poller) -> Switchboard
     return switchboard
 
 
-async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhook: HttpDoor) -> None:
+async def _start_all(
+    process: Supervisor, house: House, tunnel: Tunnel | None, webhook: HttpDoor, voice: VoiceDoor
+) -> None:
     reporter, vapi_calls = house.reporter, house.vapi_calls
     await process.start(
         "EngineReporter",
@@ -228,6 +186,8 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
         stop_seconds=limits.ORPHAN_SECONDS + limits.LOST_REPLY_SECONDS,
     )
     await process.start("WebhookDoor", lambda: webhook, significant=True)
+    if tunnel is not None:
+        await process.start("Tunnel", lambda: tunnel, restart=Restart(), stop_seconds=limits.TUNNEL_END_SECONDS)
     await process.start(
         "VoiceDoor",
         lambda: voice,
@@ -235,11 +195,6 @@ async def _start_all(process: Supervisor, house: House, voice: VoiceDoor, webhoo
         finish=voice.drain,
         stop_seconds=limits.DRAIN_SECONDS + limits.CALLS_END_SECONDS + limits.CHILD_STOP_SECONDS,
     )
-
-
-async def _close(listeners: list[trio.SocketListener]) -> None:
-    for listener in listeners:
-        await trio.aclose_forcefully(listener)
 
 
 async def stay_open(

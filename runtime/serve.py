@@ -15,6 +15,7 @@ from runtime.doors import Doors, stay_open
 from runtime.errors import SettingsError, StartError
 from runtime.logs import logging_sink
 from runtime.settings import Settings
+from runtime.tunnels.choose import choose_engine
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Serve")
 
@@ -62,5 +63,6 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
 async def serve(settings: Settings, ready: Callable[[Doors], Awaitable[None]]) -> bool:
     """Serve calls until told to stop. Raises SettingsError and StartError, each in one line."""
     settings.require_vapi()
+    choose_engine(settings)
     async with open_configured_database(settings) as database:
         return await stay_open(settings, database, logging_sink(), ready)

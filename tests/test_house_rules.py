@@ -54,6 +54,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "runtime/settings.py:read_settings": "the one place",
         "db/embedded.py:_open": "a child process's environment",
         "bench/processes.py:open_program": "a child process's environment",
+        "runtime/tunnels/child.py:open_child": "a child process's environment",
     },
     "arrows": {
         "actors/silence_padder.py -> actors.tail": "the pure half of the same actor",
@@ -65,6 +66,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "state": {},
     "functions": {
         "actors/call.py:run_call": "the diagram of a call, read from top to bottom",
+        "runtime/doors.py:open_doors": "the diagram of the process, read from top to bottom",
         "runtime/vapi_api.py:call_request": "one literal: the body of POST /call",
     },
     "actors": {},

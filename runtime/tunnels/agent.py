@@ -131,12 +131,13 @@ async def _watch_ready(agent: Agent, http: HttpClient) -> None:
     """Ask an agent that tells of itself whether it is connected."""
     url = f"{await agent.until_metrics()}/ready"
     while True:
+        was_up = agent.is_up  # an answer from before it was ready may come behind the line that says so
         try:
             status = (await http.request("GET", url, seconds=limits.TUNNEL_PROBE_SECONDS)).status
         except Unreachable:
             status = 0  # its lines and its end tell more
         if status == 200:
             agent.learn(Ready())
-        elif status:
+        elif status and was_up:
             agent.learn(Degraded(f"{agent.engine.name}: its /ready answers {status}"))
         await trio.sleep(limits.TUNNEL_WATCH_SECONDS if agent.is_up else limits.TUNNEL_READY_POLL_SECONDS)

@@ -1,0 +1,67 @@
+"""The addresses that the doors listen on: had, or told in one line why not."""
+
+import errno
+import os
+import socket as stdlib_socket
+import stat
+from contextlib import AsyncExitStack, suppress
+
+import attrs
+import trio
+
+from runtime.errors import StartError
+from runtime.setting_values import Bind
+from runtime.settings import Settings
+
+
+async def _listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
+    """Raises StartError in one line when the address cannot be had."""
+    try:
+        if bind.unix_path is not None:
+            return [trio.SocketListener(_unix_socket(bind.unix_path))]
+        return await trio.open_tcp_listeners(bind.port, host=bind.host)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            why = "it is taken by another program; stop that one or choose another"
+        else:
+            why = exc.strerror or str(exc)
+        raise StartError(f"{setting}: cannot listen on {bind}: {why}") from exc
+
+
+def _unix_socket(path: str) -> trio.socket.SocketType:
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            os.unlink(path)  # left behind by an earlier process
+    sock = trio.socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    stdlib = stdlib_socket.socket(fileno=os.dup(sock.fileno()))
+    with stdlib:
+        stdlib.bind(path)
+        os.chmod(path, 0o660)  # a gateway is of the socket's group: nobody else has business here
+    sock.listen(128)
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def bound(bind: Bind, listeners: list[trio.SocketListener]) -> Bind:
+    """The address with the port that was picked, if one was."""
+    return bind if bind.unix_path else attrs.evolve(bind, port=int(listeners[0].socket.getsockname()[1]))
+
+
+async def listen_on_all(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[list[trio.SocketListener], list[trio.SocketListener]]:
+    """The voice door's and the webhook door's listeners; `stack` closes them."""
+    voice = await _listen("PORT", Bind(settings.voice_host, settings.port))
+    stack.push_async_callback(_close, voice)
+    webhook = await _listen("WEBHOOK_BIND", settings.webhook_bind)
+    stack.push_async_callback(_close, webhook)
+    return voice, webhook
+
+
+async def _close(listeners: list[trio.SocketListener]) -> None:
+    for listener in listeners:
+        await trio.aclose_forcefully(listener)
