@@ -98,26 +98,27 @@ class Child:
         self.ended.set()
 
     async def stop(self) -> None:
-        """Bounded: TERM, then KILL, to all of its group. Nobody else may be reading it now.
-
-        If the shell itself was killed, its other half sees the closed pipe, and ends the agent.
-        """
+        """Bounded: TERM, then KILL, to all of its group. Nobody else may be reading it now."""
         for number, seconds in (
             (signal.SIGTERM, limits.TUNNEL_STOP_SECONDS),
             (signal.SIGKILL, limits.TUNNEL_KILL_SECONDS),
         ):
             if self.process.returncode is not None:
                 break
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+            self._kill(number)
             with trio.move_on_after(seconds, shield=True):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.read)
                     await self.process.wait()
                     nursery.cancel_scope.cancel()
+        self._kill(signal.SIGKILL)  # whom the shell, if it was killed itself, has left behind
         for end in (self.process.stdin, self.process.stdout):
             if end is not None:
                 await trio.aclose_forcefully(end)
+
+    def _kill(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 @asynccontextmanager

@@ -1,14 +1,12 @@
 """A process with a tunnel of its own: `python -m tests.tunnels.driver LOCKS HOLD_SECONDS`, settings in the environment.
 
-It prints "queued N", "ready URL", and, when a POST through the address has come back and it has held the tunnel for
-that long, "done".
+It prints "ready URL" when a POST through the address has come back, and "done" when it has held the tunnel for that
+long; or "failed CAUSE". Its log is between these lines.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
 
-import attrs
 import trio
 
 from runtime.errors import NoAnswer
@@ -23,17 +21,14 @@ def say(*words: object) -> None:
 
 async def main(hold_seconds: float) -> None:
     async with open_stage(read_settings()) as stage:
-        tunnel = stage.tunnel
-        placed = tunnel._placed
-        tunnel._placed = lambda ahead: (say("queued", ahead), placed(ahead))[1]  # type: ignore[method-assign]
-        with tunnel.use():
+        with stage.tunnel.use():
             try:
-                url = await tunnel.base_url()
+                url = await stage.tunnel.base_url()
             except NoAnswer as exc:
                 say("failed", exc.cause, exc.line)
                 return
-            say("ready", url)
             assert await stage.leads_here(url)
+            say("ready", url)
             await trio.sleep(hold_seconds)
         say("done")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_proxy import listen, open_public_address, serve_json, until_death  # noqa: E402
+from fake_proxy import listen, open_public_address, serve_json, until_death
 
 
 def log(level: str, message: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_proxy import listen, open_public_address, serve_json, until_death  # noqa: E402
+from fake_proxy import listen, open_public_address, serve_json, until_death
 
 TEXTS = {
     107: "authentication failed: The authtoken you specified is properly formed, but it is invalid.\r\n"

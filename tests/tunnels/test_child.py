@@ -45,19 +45,19 @@ async def test_child_has_ended_when_the_program_was_killed() -> None:
 
 
 async def test_child_leaves_nothing_when_the_shell_round_it_was_killed() -> None:
-    async with open_child(shell(FOREVER), lambda _: None) as child:
+    up = trio.Event()
+    async with open_child(shell(f"trap '' TERM; echo up; {FOREVER}"), lambda _: up.set()) as child:
+        await up.wait()
         os.kill(child.process.pid, signal.SIGKILL)
         with trio.fail_after(5):
             await child.ended.wait()
-    await until(lambda: not of_group(child.process.pid))
+    await until(lambda: not of_group(child.process.pid), limits.TUNNEL_STOP_SECONDS / 2)
 
 
 async def test_child_is_gone_at_once_when_the_body_is_cancelled() -> None:
     with trio.fail_after(limits.TUNNEL_STOP_SECONDS / 2):
         with trio.CancelScope() as scope:
-            async with open_child(
-                shell(f"trap 'exit 0' TERM; echo up; {FOREVER}"), lambda _: scope.cancel()
-            ) as child:
+            async with open_child(shell(f"trap 'exit 0' TERM; echo up; {FOREVER}"), lambda _: scope.cancel()) as child:
                 await trio.sleep_forever()
     assert child.process.returncode == 0
     await until(lambda: not of_group(child.process.pid))
@@ -127,3 +127,11 @@ def test_lines_are_the_same_when_they_come_in_pieces(size: int) -> None:
     found = [line for start in range(0, len(data), size) for line in lines.feed(data[start : start + size])]
     assert [*found, *lines.rest()] == ["one", "two", "", "ümlaut", "rest"]
     assert lines.rest() == []
+
+
+def test_lines_hold_little_when_a_line_never_ends() -> None:
+    lines = Lines()
+    for _ in range(100):
+        assert lines.feed(b"x" * 8192) == []
+    assert len(lines._rest) <= limits.TUNNEL_LINE_BYTES
+    assert len(lines.feed(b"y\nz\n")[0]) == limits.TUNNEL_LINE_BYTES
