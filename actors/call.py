@@ -63,7 +63,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                     base_url = await house.way_in.base_url()
                     vapi = await _open_vapi(record, house, base_url, nursery, vapi_side)
                 record.phase = "live"
-                if not isinstance(house.way_in, FixedAddress):
+                if not isinstance(house.way_in, FixedAddress):  # nothing can be lost there
                     await call.start("WebhookWatcher", lambda: WebhookWatcher(house.way_in, base_url, record))
                 await call.start(
                     "SilencePadder",

@@ -56,6 +56,7 @@ class CallRegister:
             if not (self._left_behind or self._news):
                 self._changed = trio.Event()
                 await self._changed.wait()
+                continue
             try:
                 await self._tell()
             except DatabaseUnavailable as exc:
@@ -65,29 +66,25 @@ class CallRegister:
 
     async def _tell(self) -> None:
         """An actor barrier round one piece of news: what the database will never take must not end the process."""
+        call_id, news = ("", None) if self._left_behind else next(iter(self._news.items()))
         try:
-            await (self._end_those_left_behind() if self._left_behind else self._write_next())
+            await (self._end_those_left_behind() if self._left_behind else self._write(call_id, news))
         except DatabaseUnavailable:
             raise
         except Exception:  # noqa: BLE001  # an actor barrier
-            _log.exception("register_failed")
+            _log.exception("register_failed", call=call_id)
             self.counts["register_dropped"] += 1
-            self._left_behind = False
-            self._news.pop(next(iter(self._news), ""), None)
+        self._left_behind = False
+        if self._news.get(call_id, "") == news:  # nothing newer came meanwhile
+            del self._news[call_id]
 
     async def _end_those_left_behind(self) -> None:
         ended = await self.database.end_calls_of(self.pod_id)
-        self._left_behind = False
         if ended:
             _log.info("calls_left_behind", calls=ended)
 
-    async def _write_next(self) -> None:
-        if not self._news:
-            return
-        call_id, news = next(iter(self._news.items()))
+    async def _write(self, call_id: str, news: str | None) -> None:
         if news is None:
             await self.database.end_call(call_id)
         else:
             await self.database.keep_call(call_id, news, self.pod_id)
-        if self._news.get(call_id, "") == news:
-            del self._news[call_id]

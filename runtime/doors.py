@@ -7,7 +7,6 @@ import gc
 import os
 import secrets
 import signal
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from runtime.settings import Settings
 from runtime.signal_watch import SignalWatch
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.switchboard import Switchboard
+from runtime.tls import trusting
 from runtime.tunnels.choose import choose_engine
 from runtime.tunnels.tunnel import Tunnel
 from runtime.tunnels.way_in import FixedAddress
@@ -68,15 +68,6 @@ def _prompt(path: Path) -> str:
     return prompt
 
 
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    """One context for Vapi's API and its WebSocket alike."""
-    try:
-        return ssl.create_default_context(cafile=settings.ssl_cert_file)
-    except (OSError, ssl.SSLError) as exc:
-        line = f"SSL_CERT_FILE={str(settings.ssl_cert_file)!r} cannot be read as certificates: {exc}"
-        raise StartError(line) from exc
-
-
 async def _webhook_key(settings: Settings, database: Database) -> bytes:
     if settings.webhook_key is not None:
         return settings.webhook_key.encode()
@@ -106,7 +97,7 @@ async def open_doors(
     """
     settings.require_vapi()
     engine = choose_engine(settings)
-    prompt, ssl_context = _prompt(settings.agent_desc), _ssl_context(settings)
+    prompt, ssl_context = _prompt(settings.agent_desc), trusting(settings.ssl_cert_file)
     opened = False
     async with AsyncExitStack() as stack:
         voice_listeners, webhook_listeners = await listen_on_all(settings, stack)

@@ -14,7 +14,7 @@ from runtime.setting_values import Bind
 from runtime.settings import Settings
 
 
-async def _listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
+async def listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
     """Raises StartError in one line when the address cannot be had."""
     try:
         if bind.unix_path is not None:
@@ -22,7 +22,7 @@ async def _listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
         return await trio.open_tcp_listeners(bind.port, host=bind.host)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
-            why = "it is taken by another program; stop that one or choose another"
+            why = "it is taken by another program, perhaps a `voice serve`; stop that one or choose another"
         else:
             why = exc.strerror or str(exc)
         raise StartError(f"{setting}: cannot listen on {bind}: {why}") from exc
@@ -55,13 +55,13 @@ async def listen_on_all(
     settings: Settings, stack: AsyncExitStack
 ) -> tuple[list[trio.SocketListener], list[trio.SocketListener]]:
     """The voice door's and the webhook door's listeners; `stack` closes them."""
-    voice = await _listen("PORT", Bind(settings.voice_host, settings.port))
-    stack.push_async_callback(_close, voice)
-    webhook = await _listen("WEBHOOK_BIND", settings.webhook_bind)
-    stack.push_async_callback(_close, webhook)
+    voice = await listen("PORT", Bind(settings.voice_host, settings.port))
+    stack.push_async_callback(close_all, voice)
+    webhook = await listen("WEBHOOK_BIND", settings.webhook_bind)
+    stack.push_async_callback(close_all, webhook)
     return voice, webhook
 
 
-async def _close(listeners: list[trio.SocketListener]) -> None:
+async def close_all(listeners: list[trio.SocketListener]) -> None:
     for listener in listeners:
         await trio.aclose_forcefully(listener)

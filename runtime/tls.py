@@ -2,9 +2,12 @@
 
 import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import attrs
+
+from runtime.errors import StartError
 
 _PIECE_BYTES: Final = 4 * 1024  # at least: it is allocated for each read, and a frame of 20 ms is below it
 
@@ -69,3 +72,13 @@ class Tls:
             self.ready = True
         except ssl.SSLWantReadError:
             pass
+
+
+def trusting(certificates: Path | None) -> ssl.SSLContext:
+    """A context for all that we connect to, Vapi's API and its WebSocket alike: the authorities in this file, or the
+    system's. Raises StartError.
+    """
+    try:
+        return ssl.create_default_context(cafile=certificates)
+    except (OSError, ssl.SSLError) as exc:
+        raise StartError(f"SSL_CERT_FILE={str(certificates)!r} cannot be read as certificates: {exc}") from exc

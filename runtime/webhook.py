@@ -21,6 +21,9 @@ from runtime.webhook_secret import SECRET_HEADER, same_secret, verify
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Webhook")
 
 
+NO_SUCH_POD = b'{"error":"no such pod here"}'
+
+
 def webhook_app(house: House) -> QuartTrio:
     app = QuartTrio("webhook")
     app.config["MAX_CONTENT_LENGTH"] = limits.BODY_BYTES
@@ -37,6 +40,11 @@ def webhook_app(house: House) -> QuartTrio:
     async def healthz() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
         return _json(b'{"status":"ok","nonce":"%s"}' % house.nonce.encode())
 
+    @app.get("/p/<pod>/healthz")
+    async def pod_healthz(pod: str) -> Response:
+        """What leads to the tools leads to this as well: the way to probe a tunnel, a bastion or a gateway."""
+        return await healthz() if pod == house.settings.pod_id else _json(NO_SUCH_POD, 404)
+
     @app.post("/tool")
     async def tool() -> Response:
         return await _answer(house, _of_one_call(house) or _of_the_fleet(house))
@@ -44,7 +52,7 @@ def webhook_app(house: House) -> QuartTrio:
     @app.post("/p/<pod>/tool")
     async def pod_tool(pod: str) -> Response:
         if pod != house.settings.pod_id:
-            return _json(b'{"error":"no such pod here"}', 404)
+            return _json(NO_SUCH_POD, 404)
         return await _answer(house, _of_one_call(house))
 
     @app.errorhandler(HTTPException)

@@ -4,8 +4,6 @@ It opens the webhook door's address itself, so no `voice serve` may be running t
 """
 
 import secrets
-import socket as stdlib_socket
-import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,11 +13,13 @@ import attrs
 import trio
 from rich.console import Console
 
-from runtime.errors import NoAnswer, SettingsError
+from runtime.errors import NoAnswer, SettingsError, StartError
 from runtime.http_client import HttpClient, open_http_client
 from runtime.http_door import HttpDoor
+from runtime.listeners import bound, close_all, listen
 from runtime.setting_values import Bind
 from runtime.settings import Settings
+from runtime.tls import trusting
 from runtime.tunnels.choose import choose_engine
 from runtime.tunnels.engine import Engine
 from runtime.tunnels.probe import Probe, probe_until
@@ -45,15 +45,15 @@ async def check_tunnel(settings: Settings, console: Console) -> int:
     try:
         engine = choose_engine(settings)
         async with AsyncExitStack() as stack:
-            door, listeners = await _listen(settings.webhook_bind, stack)
-            http = await stack.enter_async_context(open_http_client(_ssl_context(settings)))
+            door, listeners = await _listen(settings, stack)
+            http = await stack.enter_async_context(open_http_client(trusting(settings.ssl_cert_file)))
             nursery = await stack.enter_async_context(trio.open_nursery())
-            await nursery.start(HttpDoor(_healthz(nonce), listeners).run)
+            await nursery.start(HttpDoor(_healthz(settings.pod_id, nonce), listeners).run)
             _say(console, f"listening on {door}")
             way_in = await _way_in(settings, engine, door, http, nonce, nursery, console)
             cause = await _check(settings, way_in, http, nonce, console)
             nursery.cancel_scope.cancel()
-    except SettingsError as exc:
+    except (SettingsError, StartError) as exc:
         _say(console, f"failed: {exc}")
         return EXIT_CODES["settings"]
     _say(console, "the tunnel works" if cause == "ok" else f"the tunnel does not work: {cause}")
@@ -91,7 +91,7 @@ async def _check(settings: Settings, way_in: WayIn, http: HttpClient, nonce: str
 
             async def probe() -> None:
                 nonlocal found
-                found = await probe_until(http, url, nonce, settings.tunnel_ready_seconds)
+                found = await probe_until(http, f"{url}/p/{settings.pod_id}", nonce, settings.tunnel_ready_seconds)
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(probe)
@@ -108,49 +108,20 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.ssl_cert_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise SettingsError(f"SSL_CERT_FILE={str(settings.ssl_cert_file)!r} cannot be read: {exc}") from exc
-
-
-async def _listen(bind: Bind, stack: AsyncExitStack) -> tuple[Bind, list[trio.SocketListener]]:
+async def _listen(settings: Settings, stack: AsyncExitStack) -> tuple[Bind, list[trio.SocketListener]]:
     """Where it listens, with the port that was picked; `stack` closes it."""
-    try:
-        if bind.unix_path:
-            listeners = [trio.SocketListener(_unix_socket(bind.unix_path))]
-            stack.callback(Path(bind.unix_path).unlink, missing_ok=True)
-        else:
-            listeners = await trio.open_tcp_listeners(bind.port, host=bind.host)
-            bind = attrs.evolve(bind, port=int(listeners[0].socket.getsockname()[1]))
-    except OSError as exc:
-        why = exc.strerror or str(exc)
-        raise SettingsError(f"WEBHOOK_BIND: cannot listen on {bind}: {why}; is `voice serve` running?") from exc
-    for listener in listeners:
-        stack.push_async_callback(trio.aclose_forcefully, listener)
-    return bind, listeners
+    listeners = await listen("WEBHOOK_BIND", settings.webhook_bind)
+    stack.push_async_callback(close_all, listeners)
+    if settings.webhook_bind.unix_path:
+        stack.callback(Path(settings.webhook_bind.unix_path).unlink, missing_ok=True)
+    return bound(settings.webhook_bind, listeners), listeners
 
 
-def _unix_socket(path: str) -> trio.socket.SocketType:
-    with stdlib_socket.socket(stdlib_socket.AF_UNIX) as caller:
-        if Path(path).is_socket() and caller.connect_ex(path) != 0:
-            Path(path).unlink()  # left behind by an earlier process
-    sock = stdlib_socket.socket(stdlib_socket.AF_UNIX)
-    try:
-        sock.bind(path)
-        sock.listen(16)
-    except OSError:
-        sock.close()
-        raise
-    return trio.socket.from_stdlib_socket(sock)
-
-
-def _healthz(nonce: str) -> Any:
+def _healthz(pod_id: str, nonce: str) -> Any:
     """The one page of the real webhook door that this needs."""
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001  # ASGI
-        found = scope["type"] == "http" and scope["path"] == "/healthz"
+        found = scope["type"] == "http" and scope["path"] == f"/p/{pod_id}/healthz"
         body = b'{"status":"ok","nonce":"%s"}' % nonce.encode() if found else b"{}"
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})

@@ -24,7 +24,7 @@ class Probe:
 
 
 async def probe(http: HttpClient, base_url: str, nonce: str) -> Probe:
-    """One fetch, within TUNNEL_PROBE_SECONDS. Redirects are not followed: Vapi would not follow them either."""
+    """One fetch of {base_url}/healthz, within TUNNEL_PROBE_SECONDS. No redirect is followed: Vapi follows none."""
     url = f"{base_url}/healthz"
     try:
         reply = await http.request("GET", url, seconds=limits.TUNNEL_PROBE_SECONDS)

@@ -214,9 +214,10 @@ class Tunnel:
         mode = self.settings.tunnel_probe
         if mode == "off":
             return None
+        pod = f"{url}/p/{self.settings.pod_id}"  # as the tools: a gateway may stand between, and answer for itself
         left = min(self.settings.tunnel_ready_seconds, wish.deadline - trio.current_time())
         found = await (
-            probe_until(self.http, url, self.nonce, left) if mode == "require" else probe(self.http, url, self.nonce)
+            probe_until(self.http, pod, self.nonce, left) if mode == "require" else probe(self.http, pod, self.nonce)
         )
         if found.finding == "elsewhere":
             self.counts["probe_elsewhere"] += 1
