@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 1 a run failed its checks, 2 wrong use or settings, 3 something
 outside is not reachable."""
 
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -84,6 +85,14 @@ def settings() -> None:
         raise typer.Exit(WRONG_USE) from None
     for variable, value, origin, meaning in rows:
         sys.stdout.write(f"{variable:<26} {value or '-':<30} {origin:<13} {meaning}\n")
+
+
+@app.command()
+def openapi() -> None:
+    """Print the webhook door's OpenAPI description, as docs/openapi.json has it."""
+    from runtime.openapi import openapi_document
+
+    sys.stdout.write(json.dumps(openapi_document(), indent=2, sort_keys=True) + "\n")
 
 
 @app.command()
