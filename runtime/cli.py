@@ -15,6 +15,7 @@ from rich.console import Console
 from runtime.cli_network import gateway, tunnel
 from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
+from runtime.masking import Masker
 from runtime.settings import TailMode, describe, read_settings
 from runtime.voice_ws import VoiceProtocol
 
@@ -150,7 +151,7 @@ def simulate_vapi(port: PortOption = 9100, scenario: ScenarioOption = DEFAULT_SC
     """A Vapi cloud whose assistant follows the scenario."""
     from simulation.standalone import serve_vapi
 
-    _run(_with_scenario, scenario, partial(serve_vapi, port))
+    _run(_with_scenario, scenario, partial(serve_vapi, port, mask=Masker().masked))
 
 
 @simulate.command("engine")
@@ -158,7 +159,7 @@ def simulate_engine(port: PortOption = 6100) -> None:
     """An engine that collects the tool calls it is told of."""
     from simulation.standalone import serve_engine
 
-    _run(_outside_errors, partial(serve_engine, port))
+    _run(_outside_errors, partial(serve_engine, port, mask=Masker().masked))
 
 
 @simulate.command("caller")
@@ -174,7 +175,7 @@ def simulate_caller(
     chosen = _choice("--protocol", protocol, get_args(VoiceProtocol))
 
     async def call(loaded: Any) -> Any:
-        return await run_caller(url, loaded, chosen, runs)
+        return await run_caller(url, loaded, chosen, runs, mask=Masker().masked)
 
     report = _run(_with_scenario, scenario, call)
     if report.ending == "unreachable":

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -23,6 +24,14 @@ from simulation.speech import Speech, Tones, Voice
 from simulation.vapi_cloud import open_vapi_cloud
 
 Print = Callable[[str], None]
+Mask = Callable[[Any], Any]
+"""Takes the JSON of what is shown, and gives what anybody may read."""
+
+
+def unmasked(content: Any) -> Any:
+    return content
+
+
 QUIET_DATA_CHARACTERS = 160
 
 
@@ -32,9 +41,9 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def event_line(event: Event) -> str:
+def event_line(event: Event, mask: Mask) -> str:
     """One event for a reader: seconds, who, what, and its data cut to a line."""
-    data = json.dumps(dict(event.data), ensure_ascii=False) if event.data else ""
+    data = json.dumps(mask(dict(event.data)), ensure_ascii=False) if event.data else ""
     if len(data) > QUIET_DATA_CHARACTERS:
         data = data[: QUIET_DATA_CHARACTERS - 1] + "…"
     return f"{event.t:8.3f}  {event.who:<7} {event.event:<22} {data}".rstrip()
@@ -54,6 +63,7 @@ async def serve_vapi(
     slots: int = 10,
     behaviour: Behaviour | None = None,
     write: Print = say,
+    mask: Mask = unmasked,
 ) -> None:
     """A Vapi cloud on ``127.0.0.1:port`` (0 picks one) whose assistant plays ``scenario``. Ends only by cancellation.
 
@@ -67,18 +77,18 @@ async def serve_vapi(
         caller_lines=scenario.caller_lines if scenario else (),
         behaviour=behaviour,
         speech=voice_of(scenario),
-        on_event=lambda event: write(event_line(event)),
+        on_event=lambda event: write(event_line(event, mask)),
     ) as cloud:
         write(f"vapi listening on {cloud.base_url} (VAPI_BASE_URL={cloud.base_url} VAPI_API_KEY={api_key})")
         await trio.sleep_forever()
 
 
-async def serve_engine(port: int, *, write: Print = say) -> None:
+async def serve_engine(port: int, *, write: Print = say, mask: Mask = unmasked) -> None:
     """An engine on ``127.0.0.1:port``. Ends only by cancellation.
 
     :raises OSError: the port is taken.
     """
-    async with open_engine(port=port, on_event=lambda event: write(event_line(event))) as engine:
+    async with open_engine(port=port, on_event=lambda event: write(event_line(event, mask))) as engine:
         write(f"engine listening on {engine.base_url} (ENGINE_URL={engine.base_url})")
         await trio.sleep_forever()
 
@@ -90,6 +100,7 @@ async def run_caller(
     runs_folder: Path | None = None,
     *,
     write: Print = say,
+    mask: Mask = unmasked,
 ) -> CallerReport:
     """Call ``url`` once, play ``scenario``, and leave the artifacts in ``runs_folder`` (None: none).
 
@@ -104,7 +115,7 @@ async def run_caller(
         scenario,
         protocol=protocol,
         speech=voice_of(scenario),
-        on_event=lambda event: write(event_line(event)),
+        on_event=lambda event: write(event_line(event, mask)),
     ).run()
     if runs_folder is not None:
         wanted = scenario.expect.ending
@@ -113,7 +124,7 @@ async def run_caller(
             Check("the agent kept the channel's rules", not report.violations, "; ".join(report.violations)),
         ]
         # Blocks for about a second; the call is over and nothing else runs here.
-        made = write_artifacts(runs_folder, scenario, report, None, checks)
+        made = write_artifacts(runs_folder, scenario, report, None, checks, mask=mask)
         write(f"written to {made.folder}")
     write(report.outcome)
     return report
