@@ -100,8 +100,7 @@ class MemoryWork:
     async def holders(self, last4: str) -> list[User]:
         await trio.lowlevel.checkpoint()
         holding = {card.user_id for card in self._bank.cards.values() if card.last4 == last4}
-        found = (user for user_id, user in sorted(self._bank.users.items()) if user_id in holding)
-        return [user for user in found if self._visible(user)]
+        return [user for id_, user in sorted(self._bank.users.items()) if id_ in holding and self._visible(user)]
 
     async def user(self, user_id: int) -> User | None:
         await trio.lowlevel.checkpoint()
@@ -220,8 +219,7 @@ class MemoryDatabase:
             # The commit: no checkpoint from here on, so a cancellation comes before it or after it.
             self._bank = bank
             self._ledger[call_id, tool_call_id] = Entry(fingerprint, answer, self._now())
-            if call_id in bank.sessions:
-                self._calls.setdefault(call_id, CallNote(self._now()))
+            self._calls |= {id_: CallNote(self._now()) for id_ in bank.sessions if id_ not in self._calls}
             return answer
 
     async def answers(self, call_id: str, tool_call_ids: Sequence[str]) -> dict[str, Answer]:

@@ -44,9 +44,10 @@ def _same_phone(known: str, said: str) -> bool:
 
 def _same_address(known: str, said: str) -> bool:
     """The street with its number in front, the postal code at the end; the town between them may be left out."""
-    street, _, rest = known.partition(",")
-    street, code, said = _street(street), _words(rest).rpartition(" ")[2], _street(said)
-    in_front, at_the_end = said[: len(street) + 1], said[-len(code) - 1 :]
+    parts = known.split(",")
+    street = _street(" ".join(parts[: max(1, len(parts) - 2)]))  # "Flat 2, 10 High Street, London, N1 9GU"
+    code, said = _words(known).rpartition(" ")[2], _street(said)
+    in_front, at_the_end = f"{said} "[: len(street) + 1], said[-len(code) - 1 :]
     return _same(street + " ", in_front) & _same(" " + code, at_the_end)
 
 

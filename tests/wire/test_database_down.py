@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trio
 
-from actors.tool_dispatcher import NOT_REACHABLE
+from tools.execution import NOT_REACHABLE
 from db.embedded import open_embedded_server
 from db.pool import open_database
 from tests.wire.test_webhook_door import calling, only, tool_calls

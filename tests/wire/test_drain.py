@@ -25,7 +25,13 @@ async def open_bridge_and_cloud(**environ: str) -> AsyncIterator[tuple[Bridge, V
     agent = {"agent": scenario.agent, "caller_lines": scenario.caller_lines, "speech": VOICE}
     async with (
         open_vapi_cloud(slots=MANY, **agent) as cloud,
-        open_bridge(VAPI_BASE_URL=cloud.base_url, VAPI_API_KEY=cloud.api_key, **environ) as bridge,
+        open_bridge(
+            VAPI_BASE_URL=cloud.base_url,
+            VAPI_API_KEY=cloud.api_key,
+            VAPI_SLOTS=str(MANY),
+            TOOL_POLICY="open",
+            **environ,
+        ) as bridge,
     ):
         yield bridge, cloud
 

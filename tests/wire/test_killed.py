@@ -40,7 +40,9 @@ async def deliver_again(exchange: WebhookExchange, bridge: Bridge) -> str:
 
 async def test_bridge_starts_again_with_all_it_knew_when_it_was_killed_in_a_call(lasting_folder: Path) -> None:
     async with open_vapi_cloud(agent=REPLACES, speech=VOICE) as cloud:
-        settings = {"DATABASE_URL": "", "VAPI_BASE_URL": cloud.base_url, "VAPI_API_KEY": cloud.api_key}
+        settings = {
+            "DATABASE_URL": "", "VAPI_BASE_URL": cloud.base_url, "VAPI_API_KEY": cloud.api_key, "TOOL_POLICY": "open"
+        }  # fmt: skip
         async with open_bridge(folder=lasting_folder, **settings) as bridge:
             async with hold_call(bridge.voice_url) as call:
                 replacement = await answered(cloud)
