@@ -4,11 +4,11 @@ from pathlib import Path
 
 import trio
 
-from tools.execution import NOT_REACHABLE
 from db.embedded import open_embedded_server
 from db.pool import open_database
 from tests.wire.test_webhook_door import calling, only, tool_calls
 from tests.world import open_world
+from tools.execution import NOT_REACHABLE
 
 
 async def test_tool_answers_an_error_while_the_database_is_down_and_works_when_it_is_back(tmp_path: Path) -> None:
