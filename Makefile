@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
 STAMP := $(VENV)/.installed
-SOURCES := runtime actors tools db simulation torture bench tests
+SOURCES := runtime actors tools db simulation torture fuzz bench tests
 SEEDS ?= 1000
+CASES ?= 100000
 
-.PHONY: demo test torture bench check lint types unit install system-packages lock speech clean
+.PHONY: demo test torture fuzz bench check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
@@ -17,6 +18,11 @@ test: install check unit ## lint, types and the whole test suite
 
 torture: install ## SEEDS=1000 random calls with random faults, in virtual time
 	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2
+
+fuzz: install ## hostile bytes at both doors and from Vapi's side; requests over HTTP; calls under siege
+	@$(BIN)/python -m fuzz --cases $(CASES) --jobs 2
+	@$(BIN)/python -m fuzz http --cases 2000
+	@$(BIN)/python -m fuzz siege
 
 bench: install ## this runtime beside its peers: CPU, latency, memory; tables, bench/results/latest.json
 	@$(BIN)/python -m bench
@@ -27,7 +33,7 @@ lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation torture bench -name '*.py')
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections $$(find runtime actors tools db simulation torture fuzz bench -name '*.py')
 
 types: install
 	@echo "== mypy --strict"

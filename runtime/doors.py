@@ -200,6 +200,7 @@ async def stay_open(
             async with open_doors(settings, database, sink, signals) as doors:
                 gc.collect()
                 gc.freeze()  # what is there now stays: no collection walks through it while calls wait
+                gc.set_threshold(*limits.GC_THRESHOLDS)
                 await ready(doors)
                 await doors.supervisor.wait()
     except StoppedAtStart:

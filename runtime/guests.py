@@ -3,6 +3,8 @@
 import attrs
 import trio
 
+from runtime.supervisor import Started
+
 
 @attrs.define(eq=False)
 class BoundedListener(trio.abc.Listener[trio.SocketStream]):
@@ -27,6 +29,40 @@ class BoundedListener(trio.abc.Listener[trio.SocketStream]):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+@attrs.define(eq=False)
+class Turnstile:
+    """Lets `per_turn` guests through in each turn of the event loop: between turns the calls' audio is looked at.
+
+    Hundreds of connections may wake in the same turn, each with a byte of a request. An actor beside them.
+
+    Ends: only by its scope.
+    Restart: never needed; it cannot fail.
+    Cancelled: who waits must be cancelled too.
+    """
+
+    per_turn: int
+    _passed: int = 0
+    _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _used: trio.Event = attrs.field(factory=trio.Event)
+
+    async def pass_through(self) -> None:
+        """Comes behind a wait of the caller's, so it is a checkpoint only where it waits."""
+        self._used.set()
+        if self._passed < self.per_turn and not self._waiting:
+            self._passed += 1
+        else:
+            await self._waiting.park()
+
+    async def run(self, task_status: Started) -> None:
+        task_status.started()
+        while True:
+            await self._used.wait()
+            self._used = trio.Event()
+            while self._passed or self._waiting:
+                await trio.lowlevel.checkpoint()
+                self._passed = len(self._waiting.unpark(count=self.per_turn))
 
 
 @attrs.define

@@ -20,7 +20,9 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
 from runtime import limits
-from runtime.guests import BoundedListener
+from runtime.app_inbox import give_apps_an_inbox
+from runtime.asgi_guard import Guard
+from runtime.guests import BoundedListener, Turnstile
 from runtime.supervisor import Started
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="HttpDoor")
@@ -28,24 +30,40 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="HttpDo
 
 @attrs.define(eq=False)
 class BoundedStream(trio.abc.HalfCloseableStream):
-    """A socket whose sends are bounded, also under hypercorn's shield; closed by force when one fails."""
+    """A socket whose sends are bounded, also under hypercorn's shield, and whose reads pass a turnstile.
+
+    `gone` is cancelled when a send fails: hypercorn's reader would wait for ever for an answer to be over that can
+    never be sent.
+    """
 
     inner: trio.SocketStream
+    turnstile: Turnstile | None = None
+    gone: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     @property
     def socket(self) -> trio.socket.SocketType:
         return self.inner.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self.inner.receive_some(max_bytes)
+        data = await self.inner.receive_some(max_bytes)
+        await self.have_a_turn()
+        return data
+
+    async def have_a_turn(self) -> None:
+        if self.turnstile is not None:
+            await self.turnstile.pass_through()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             with trio.fail_after(limits.HTTP_SEND_SECONDS):
                 await self.inner.send_all(data)
         except trio.TooSlowError:
+            self.gone.cancel()
             await trio.aclose_forcefully(self.inner)
             raise trio.BrokenResourceError("the peer does not read its answer") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.gone.cancel()
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.inner.wait_send_all_might_not_block()
@@ -70,18 +88,25 @@ class HttpDoor:
     listeners: list[trio.SocketListener]
 
     async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
+        give_apps_an_inbox()
         config = Config()
         config.read_timeout = limits.HTTP_IDLE_SECONDS  # type: ignore[assignment]  # floats work; 0.18 says int
         config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS
         config.h11_max_incomplete_size = limits.HTTP_HEAD_BYTES
         config.include_server_header = False
         config.accesslog = config.errorlog = None
-        app = wrap_app(self.app, limits.BODY_BYTES, "asgi")
+        config.max_app_queue_size = 2  # messages of 64 KiB that wait for the app, for each connection
+        app = wrap_app(cast(Any, Guard(self.app)), limits.BODY_BYTES, "asgi")
+        turnstile = Turnstile(limits.WEBHOOK_READS_PER_TURN)
 
         async def serve(stream: trio.SocketStream) -> None:
-            await ContainedTCPServer(app, config, WorkerContext(None), ConnectionState({}), stream).run()
+            server = ContainedTCPServer(app, config, WorkerContext(None), ConnectionState({}), stream)
+            server.bounded.turnstile = turnstile
+            await server.run()
 
-        await serve_connections(serve, self.listeners, limits.WEBHOOK_CONNECTIONS, task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(turnstile.run)
+            await serve_connections(serve, self.listeners, limits.WEBHOOK_CONNECTIONS, task_status)
 
 
 class ContainedTCPServer(TCPServer):
@@ -96,12 +121,14 @@ class ContainedTCPServer(TCPServer):
         stream: trio.SocketStream,
     ) -> None:
         # It says that it wants an SSLStream; it takes any stream with a `.socket`.
-        super().__init__(app, config, context, state, cast(Any, BoundedStream(stream)))
+        self.bounded = BoundedStream(stream)
+        super().__init__(app, config, context, state, cast(Any, self.bounded))
         self._peer_has_left = False
         self._first_request = True
 
     async def run(self) -> None:
-        await behind_the_barrier(super().run, self.stream)
+        with self.bounded.gone:
+            await behind_the_barrier(super().run, self.stream)
 
     async def _read_data(self) -> None:
         # HTTP/1.1 and nothing else: without this a stranger may switch to HTTP/2, and to a hundred requests at once.
@@ -119,6 +146,7 @@ class ContainedTCPServer(TCPServer):
             # connected has come to ask something.
             first, self._first_request = self._first_request, False
             await trio.sleep(limits.HTTP_HEAD_SECONDS if first else limits.HTTP_IDLE_SECONDS)
+            await self.bounded.have_a_turn()
             with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
                 await self._initiate_server_close()
 
@@ -134,6 +162,7 @@ def contain_hypercorn() -> None:
     For the sandbox's entry point, where hypercorn serves its own bind. There is no public way to do it, and
     a stranger's packet must not end the calls of a process; hypercorn is pinned, and a test sends the packet.
     """
+    give_apps_an_inbox()
     hypercorn.trio.run.TCPServer = ContainedTCPServer  # type: ignore[assignment, attr-defined]
 
 

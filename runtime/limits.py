@@ -102,7 +102,10 @@ BODY_SECONDS: Final = 10.0  # to receive it whole
 WEBHOOK_CONNECTIONS: Final = 512  # at once; the rest wait in the kernel's backlog
 HTTP_HEAD_BYTES: Final = 16 * 1024  # of an unfinished head; one that comes in one piece may have 64 KiB
 HTTP_HEAD_SECONDS: Final = 5.0  # from the connect until the first request's head is whole
-TOOL_CALLS_BYTES: Final = 128 * 1024  # of a body's 2 MiB, what is read into objects: 2 ms of the event loop
+SMALL_BODY_BYTES: Final = 64 * 1024
+LARGE_BODIES: Final = 32  # received at once: 64 MiB
+WEBHOOK_READS_PER_TURN: Final = 8  # of the event loop: 2 ms of it; then the calls have their turn
+TOOL_CALLS_BYTES: Final = 64 * 1024  # of a body's 2 MiB, what is read into objects: 3 ms of the event loop
 TOOL_CALLS_ITEMS: Final = 32  # in one POST; a model asks for a handful
 HTTP_IDLE_SECONDS: Final = 30.0  # a keep-alive connection without a request
 HTTP_SEND_SECONDS: Final = 10.0  # a peer that does not read its answer
@@ -120,6 +123,10 @@ GATEWAY_COMMAND_SECONDS: Final = 1.0  # one command to HAProxy on this machine, 
 GATEWAY_REPLY_BYTES: Final = 4_096  # of a reply; the rest is not read
 GATEWAY_CALLS: Final = 10_000  # registered by one process at once; more are counted instead
 
+# --- The garbage collector. A whole collection stops all calls, 10 ms for 40,000 objects: not for each tenth of a
+# second's, as by default, but when some 350,000 have come that stayed.
+GC_THRESHOLDS: Final = (700, 10, 50)
+
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before
 CALLER_MESSAGE_BYTES: Final = 64 * 1024  # one audio frame; json mode carries it as base64
@@ -130,6 +137,9 @@ TCP_USER_TIMEOUT_MS: Final = 8_000  # unacknowledged data for this long: the pee
 VAPI_ERROR_BODY_BYTES: Final = 300  # how much of a foreign error body is quoted
 
 # --- The engine.
+MASKED_TEXT_CHARACTERS: Final = 1_000  # of what was said; the rest is cut off
+MASKED_WORDS: Final = 500  # of one call, that are not to be shown
+MASKED_LEVELS: Final = 20  # of nested JSON
 REPORTS_ITEMS: Final = 1_000
 REPORT_SECONDS: Final = 2.0  # one POST; the engine is on the same network
 REPORT_FLUSH_SECONDS: Final = 5.0  # at shutdown, for what is still queued

@@ -13,12 +13,14 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from runtime import limits
+
 LAST_DIGITS: Final = 2  # of a phone number, to tell two apart
 FIELDS: Final = frozenset({"full_name", "name_on_card", "phone", "email", "address"})
 TEXTS: Final = frozenset({"text", "detail", "problem", "error", "message", "transcript"})
 _DIGIT: Final = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)"
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[email]"),
+    (re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}"), "[email]"),
     (
         re.compile(
             r"\b\d+ (?:[A-Z]\w+ ){1,3}"
@@ -42,28 +44,39 @@ class Masker:
 
     _words: set[str] = attrs.field(factory=set)
 
-    def masked(self, value: Any, key: str = "") -> Any:
-        """A copy of a JSON value in which personal data is masked. Tuples become lists."""
+    def masked(self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS) -> Any:
+        """A copy of a JSON value in which personal data is masked. Tuples become lists; what is nested more deeply than
+        MASKED_LEVELS is left out."""
+        if levels == 0:
+            return "[…]"
         if isinstance(value, Mapping):
             # Fields first: they tell which words the texts beside them must not show.
             fields = {name: self._field(name, held) for name, held in value.items() if name in FIELDS}
-            return {name: fields[name] if name in fields else self.masked(held, name) for name, held in value.items()}
+            return {
+                name: fields[name] if name in fields else self.masked(held, name, levels - 1)
+                for name, held in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.masked(item, key) for item in value]
+            return [self.masked(item, key, levels - 1) for item in value]
         if isinstance(value, str) and value[:1] in ("{", "["):
-            return self._json(value)
+            return self._json(value, levels - 1)
         if isinstance(value, str) and key in TEXTS:
             return self.text(value)
         return value
 
-    def _json(self, text: str) -> str:
+    def _json(self, text: str, levels: int) -> str:
         """What Vapi is sent: an object made a string."""
+        if len(text) > limits.TOOL_CALLS_BYTES:
+            return self.text(text)
         try:
-            return msgspec.json.encode(self.masked(msgspec.json.decode(text))).decode()
+            return msgspec.json.encode(self.masked(msgspec.json.decode(text), "", levels)).decode()
         except (msgspec.DecodeError, RecursionError):
             return self.text(text)
 
     def text(self, text: str) -> str:
+        """The first MASKED_TEXT_CHARACTERS, masked: the rules take time, and what is long comes from no voice."""
+        if len(text) > limits.MASKED_TEXT_CHARACTERS:
+            text = text[: limits.MASKED_TEXT_CHARACTERS] + " […]"
         for pattern, instead in _RULES:
             text = pattern.sub(partial(_unless_public, instead), text)
         return re.sub(r"\w+", lambda word: "[…]" if word[0].lower() in self._words else word[0], text)
@@ -71,6 +84,7 @@ class Masker:
     def _field(self, name: str, held: Any) -> Any:
         if not isinstance(held, str) or not held:
             return None if held is None else "[masked]" if held else held
+        held = held[: limits.MASKED_TEXT_CHARACTERS]
         self._learn(re.findall(r"\w+", held))
         if name == "phone":
             return f"[…{re.sub('[^0-9]', '', held)[-LAST_DIGITS:]}]"
@@ -80,7 +94,8 @@ class Masker:
 
     def _learn(self, words: Iterable[str]) -> None:
         # A short word, or a street's number, would hide half of what is said.
-        self._words.update(word.lower() for word in words if len(word) > 3 and word not in _COMMON)
+        if len(self._words) < limits.MASKED_WORDS:
+            self._words.update(word.lower() for word in words if len(word) > 3 and word not in _COMMON)
 
 
 def _unless_public(instead: str, found: "re.Match[str]") -> str:

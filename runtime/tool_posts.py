@@ -87,8 +87,6 @@ def parse_post(body: bytes) -> ParsedPost:
     calls = tuple(_tool_call(entry, name) for entry, name in _entries(message))
     if not calls:
         raise BadPost("a tool-calls message without tool calls")
-    if len(calls) > limits.TOOL_CALLS_ITEMS:
-        raise BadPost(f"{len(calls)} tool calls in one message; at most {limits.TOOL_CALLS_ITEMS} are read")
     return ParsedPost("tool-calls", call_id, calls)
 
 
@@ -120,15 +118,26 @@ def _read(part: msgspec.Raw) -> Any:
         raise BadPost("the body is not JSON, or is nested too deeply") from None
 
 
+def _listed(part: msgspec.Raw) -> list[Any]:
+    """The items of a list, counted before they are read; nothing where there is no list. Raises BadPost."""
+    try:
+        items = msgspec.json.decode(part, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []
+    if len(items) > limits.TOOL_CALLS_ITEMS:
+        raise BadPost(f"{len(items)} tool calls in one message; at most {limits.TOOL_CALLS_ITEMS} are read")
+    if sum(map(len, items)) > limits.TOOL_CALLS_BYTES:
+        raise BadPost(f"the tool calls are longer than {limits.TOOL_CALLS_BYTES} bytes")
+    return [_read(item) for item in items]
+
+
 def _entries(message: _Message) -> list[tuple[dict[str, Any], str]]:
     """(call, name of its tool's definition): toolCallList, else toolCalls, else toolWithToolCallList."""
     for part in (message.toolCallList, message.toolCalls):
-        listed = _read(part)
-        if isinstance(listed, list) and listed:
+        if listed := _listed(part):
             return [(entry, "") for entry in listed if isinstance(entry, dict)]
     entries = []
-    paired = _read(message.toolWithToolCallList)
-    for pair in paired if isinstance(paired, list) else []:
+    for pair in _listed(message.toolWithToolCallList):
         if isinstance(pair, dict) and isinstance(pair.get("toolCall"), dict):
             definition = pair.get("function")
             name = definition.get("name") if isinstance(definition, dict) else pair.get("name")

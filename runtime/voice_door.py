@@ -93,7 +93,11 @@ class VoiceDoor:
             line.close()
 
     async def _answer(self, upgrade: Upgrade, nursery: trio.Nursery, address: str) -> None:
-        target = urlsplit(upgrade.path)
+        try:
+            target = urlsplit(upgrade.path)
+        except ValueError:
+            await upgrade.reject(400, "the target is not an address: callers connect to /voice")
+            return
         asked = {name: values[-1] for name, values in parse_qs(target.query).items()}
         protocol = asked.get("protocol", self.house.settings.voice_protocol)
         refusal = self._refusal(target.path, protocol, asked.get("token", ""), upgrade.headers)
@@ -133,7 +137,7 @@ class VoiceDoor:
 
     async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery, address: str, protocol: str) -> None:
         record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
-        record.event("caller", "connected", address=address, protocol=protocol)
+        record.event("caller", "connected", peer=address, protocol=protocol)
         ending = SHUTTING_DOWN  # what stands when this task is cancelled from outside
         scope = trio.CancelScope()
         self._running.add(scope)

@@ -104,3 +104,5 @@ async def _body() -> bytes:
         raise BadPost(f"the body is longer than {limits.BODY_BYTES} bytes") from None
     except RequestTimeout:
         raise BadPost(f"the body did not arrive within {limits.BODY_SECONDS:g} s") from None
+    finally:
+        request.body.clear()  # the request lives until its garbage is collected, and 2 MiB should not live so long

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture", "bench")
+ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture", "fuzz", "bench")
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 
@@ -137,6 +137,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "db": ("db", "runtime.limits"),
     "simulation": ("simulation",),
     "torture": ("torture", "runtime", "db", "simulation"),
+    "fuzz": ("fuzz", "torture", "runtime", "db", "simulation", "bench"),
     "bench": ("bench", "db.embedded"),
 }
 

@@ -46,7 +46,7 @@ def witnesses(world: World) -> Iterator[Witness]:
         over = next((entry for entry in events if entry.what == "call-over"), None)
         if over is None:
             continue  # all_is_gone tells of it
-        number, held = by_address.get(connected.data["address"], (None, None))
+        number, held = by_address.get(connected.data["peer"], (None, None))
         yield Witness(
             id=connected.call,
             began=connected.at,
