@@ -3,8 +3,10 @@
 from typing import Any
 
 import attrs
+import hypercorn.trio.tcp_server
 import trio
 from hypercorn.config import Config
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -23,6 +25,7 @@ class ObviousDoor:
     listeners: list[trio.SocketListener]
 
     async def run(self, task_status: Started) -> None:
+        hypercorn.trio.tcp_server.TaskGroup = TaskGroup  # its own again, whatever ran in this process before
         config = Config()
         config.accesslog = config.errorlog = None
         config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS
