@@ -95,7 +95,7 @@ async def _open_vapi(
     record: CallRecord, house: House, base_url: str, nursery: trio.Nursery, vapi_side: AsyncExitStack
 ) -> Leg:
     """Wait for a free slot at Vapi, create the call and dial its socket; `vapi_side` ends both. Raises NoAnswer."""
-    most_seconds = limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS
+    most_seconds = 2 * limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS  # our queue, then Vapi's own
     try:
         with trio.fail_after(most_seconds):
             opening = house.vapi_calls.call(record, house.call_request(record, base_url), nursery)

@@ -34,7 +34,7 @@ class _Order:
     """One POST /call. Mutable: `outcome`, set once with `done`; `abandoned`, when its caller has left."""
 
     record: CallRecord
-    body: dict[str, Any]
+    body: dict[str, Any] = attrs.field(repr=False)  # it holds the call's secret
     done: trio.Event = attrs.field(factory=trio.Event)
     outcome: CreatedCall | NoAnswer | None = None
     abandoned: bool = False

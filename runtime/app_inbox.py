@@ -6,6 +6,7 @@ connection's reader, or the app itself as it says its last word, waits for a rea
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, cast
 
 import attrs
@@ -56,6 +57,16 @@ class InboxTaskGroup(TaskGroup):
             trio.to_thread.run_sync, trio.from_thread.run,
         )  # fmt: skip
         return inbox.put
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """As inherited, without a circle of an error, its traceback and this frame, which would need the collector."""
+        try:
+            await cast(Any, self._nursery_manager).__aexit__(kind, error, traceback)
+        finally:
+            self._nursery = self._nursery_manager = None
+            del error, traceback
 
 
 def give_apps_an_inbox() -> None:

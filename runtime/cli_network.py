@@ -14,6 +14,7 @@ from runtime.logs import configure_logging
 from runtime.settings import read_settings
 
 WRONG_USE = 2
+STOPPED = 130
 _DEFAULTS = GatewayOptions()
 
 gateway = typer.Typer(help="A stock load balancer in front of several pods.", no_args_is_help=True)
@@ -66,14 +67,17 @@ def check() -> None:
     """Open the configured tunnel, see whether it leads here, and close it. The exit code tells the cause."""
     from runtime.tunnels.check import check_tunnel
 
+    code, line = STOPPED, "stopped"
     try:
         settings = read_settings()
         configure_logging(settings.log_level)
         code = trio.run(partial(check_tunnel, settings, Console()))
-    except OwnError as exc:
-        _wrong(str(exc))
-    except KeyboardInterrupt:
-        _wrong("stopped", 130)
+    except* OwnError as errors:
+        code, line = WRONG_USE, str(errors.exceptions[0])
+    except* KeyboardInterrupt:
+        pass
+    if code in (STOPPED, WRONG_USE):
+        _wrong(line, code)
     raise typer.Exit(code)
 
 

@@ -8,10 +8,7 @@ from runtime.supervisor import Started
 
 @attrs.define(eq=False)
 class BoundedListener(trio.abc.Listener[trio.SocketStream]):
-    """Accepts while fewer than `most` of its guests are inside; the others wait in the kernel's backlog.
-
-    Who has served a stream releases its place.
-    """
+    """Accepts while there are `places`; the others wait in the kernel's backlog. Who served a stream releases one."""
 
     inner: trio.SocketListener
     places: trio.Semaphore

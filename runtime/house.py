@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import attrs
+import trio
 
 from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
@@ -38,6 +39,7 @@ class House:
     """What /healthz shows, so that a probe from outside can tell this process from another."""
     calls: Calls = attrs.field(factory=Calls)
     counts: Counter[str] = attrs.field(factory=Counter)
+    reading_long_body: trio.Lock = attrs.field(factory=trio.Lock)
 
     def created_at_vapi(self, record: CallRecord) -> None:
         """Tell who has to know that a call has its id at Vapi. It may be over by then: its caller did not wait."""

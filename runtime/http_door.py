@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import attrs
+import h11
 import hypercorn.trio.run
 import structlog
 import trio
@@ -109,6 +110,18 @@ class HttpDoor:
             await serve_connections(serve, self.listeners, limits.WEBHOOK_CONNECTIONS, task_status)
 
 
+class TidyConnection(h11.Connection):
+    """h11's, whose errors hold themselves by their traceback; these do not, and need no collector."""
+
+    def next_event(self) -> Any:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            problem, hint = str(error), error.error_status_hint
+            error.__traceback__ = None
+        raise h11.RemoteProtocolError(problem, hint)
+
+
 class ContainedTCPServer(TCPServer):
     """hypercorn's connection handler, contained: bounded sends, a barrier round it, and gone when its peer is."""
 
@@ -127,12 +140,17 @@ class ContainedTCPServer(TCPServer):
         self._first_request = True
 
     async def run(self) -> None:
-        with self.bounded.gone:
-            await behind_the_barrier(super().run, self.stream)
+        try:
+            with self.bounded.gone:
+                await behind_the_barrier(super().run, self.stream)
+        finally:
+            # It and its protocol know each other: undone here, a connection leaves no garbage to be collected.
+            self.__dict__.clear()
 
     async def _read_data(self) -> None:
         # HTTP/1.1 and nothing else: without this a stranger may switch to HTTP/2, and to a hundred requests at once.
         self.protocol.protocol._check_protocol = _stay_with_http_1  # type: ignore[union-attr, method-assign]
+        self.protocol.protocol.connection.__class__ = TidyConnection
         await super()._read_data()
         # The peer has left: there is no next request to wait for. What is being answered is still answered.
         self._peer_has_left = True

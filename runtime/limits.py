@@ -40,7 +40,7 @@ SWITCHBOARD_LOOKS: Final = 8  # in a row at who is ready, before other tasks hav
 
 # --- Setting up and tearing down.
 CALL_MOST_SECONDS: Final = 1_800  # Vapi is asked to end a call then; nobody speaks with a bank for longer
-SETUP_SECONDS: Final = 20.0  # from the caller's connect to Vapi's open socket
+SETUP_SECONDS: Final = 20.0  # from POST /call to Vapi's open socket; before it come the tunnel and the queue for a slot
 VOICE_SPARE_CONNECTIONS: Final = 64  # beyond MAX_CALLS: those that are refused, or have not said yet what they want
 HANDSHAKE_SECONDS: Final = 5.0  # one WebSocket or TLS handshake, on either leg
 VAPI_CREATE_SECONDS: Final = 15.0  # POST /call; within SETUP_SECONDS, with room left to dial

@@ -32,18 +32,21 @@ def _unix_socket(path: str) -> trio.socket.SocketType:
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
             os.unlink(path)  # left behind by an earlier process
-    sock = trio.socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
-    stdlib = stdlib_socket.socket(fileno=os.dup(sock.fileno()))
-    with stdlib:
-        stdlib.bind(path)
+    sock = stdlib_socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
         os.chmod(path, 0o660)  # a gateway is of the socket's group: nobody else has business here
-    sock.listen(128)
-    return sock
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    return trio.socket.from_stdlib_socket(sock)
 
 
 def _answers(path: str) -> bool:
     with stdlib_socket.socket(stdlib_socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        probe.setblocking(False)  # its backlog may be full
+        return probe.connect_ex(path) in (0, errno.EAGAIN, errno.EINPROGRESS)
 
 
 def bound(bind: Bind, listeners: list[trio.SocketListener]) -> Bind:

@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
+from runtime.masking import TEXTS
 from runtime.record import Event, EventSink
 
 STDERR: Final = 2
@@ -56,7 +57,7 @@ def _unchanged(_logger: Any, _name: str, event: structlog.typing.EventDict) -> s
 def logging_sink() -> EventSink:
     """A call's events as debug lines. What people said and what tools answered stays out of them."""
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    private = {"text", "arguments", "result"}
+    private = {"arguments", "result", "reason"} | TEXTS
 
     def sink(event: Event) -> None:
         data = {key: value for key, value in event.data.items() if key not in private}

@@ -40,9 +40,9 @@ _PUBLIC: Final = frozenset({"Riley", "Acme", "Bank"})  # the assistant's and the
 
 @attrs.define
 class Masker:
-    """One per call. Mutable: `_words`, which masked fields have held, in lower case."""
+    """One per call. Mutable: `_words`, which masked fields have held, in lower case, the newest last."""
 
-    _words: set[str] = attrs.field(factory=set)
+    _words: dict[str, None] = attrs.field(factory=dict)
 
     def masked(self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS) -> Any:
         """A copy of a JSON value in which personal data is masked. Tuples become lists; what is nested more deeply than
@@ -94,8 +94,9 @@ class Masker:
 
     def _learn(self, words: Iterable[str]) -> None:
         # A short word, or a street's number, would hide half of what is said.
-        if len(self._words) < limits.MASKED_WORDS:
-            self._words.update(word.lower() for word in words if len(word) > 3 and word not in _COMMON)
+        self._words.update({word.lower(): None for word in words if len(word) > 3 and word not in _COMMON})
+        while len(self._words) > limits.MASKED_WORDS:
+            del self._words[next(iter(self._words))]
 
 
 def _unless_public(instead: str, found: "re.Match[str]") -> str:

@@ -119,7 +119,7 @@ class CallRecord:
 class Calls:
     """The calls of this process, found by the key that their webhooks carry."""
 
-    _by_key: dict[bytes, CallRecord] = attrs.field(factory=dict)
+    _by_key: dict[bytes, CallRecord] = attrs.field(factory=dict, repr=False)
 
     @contextmanager
     def registered(self, record: CallRecord) -> Iterator[None]:

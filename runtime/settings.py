@@ -19,9 +19,9 @@ from runtime import setting_values as value
 from runtime.errors import SettingsError
 from runtime.setting_values import LOOPBACK, Bad, Bind
 from runtime.voice_ws import VoiceProtocol
+from tools.policy import ToolPolicy
 
 TailMode = Literal["burst", "paced"]
-ToolPolicy = Literal["verified", "open"]
 TunnelEngine = Literal["auto", "ngrok", "cloudflared", "ssh", "none"]
 TunnelProbe = Literal["off", "warn", "require"]
 TunnelShare = Literal["none", "serialize"]

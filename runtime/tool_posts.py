@@ -225,10 +225,6 @@ class PendingPost:
     _answers: list[ToolAnswer] = attrs.field(factory=list)
     _answered: trio.Event = attrs.field(factory=trio.Event)
 
-    @classmethod
-    def arriving_now(cls, calls: tuple[ToolCall, ...]) -> "PendingPost":
-        return cls(calls, trio.current_time() + limits.POST_SECONDS)
-
     def answer(self, answers: Sequence[ToolAnswer]) -> None:
         """The next answers, in the order of the calls; what comes after the last is ignored."""
         if not self._answered.is_set():

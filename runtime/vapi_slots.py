@@ -25,7 +25,7 @@ class VapiSlots:
     _free: trio.CapacityLimiter = attrs.field(
         default=attrs.Factory(lambda self: trio.CapacityLimiter(self.most), takes_self=True)
     )
-    _holders: Counter[bytes] = attrs.field(factory=Counter)
+    _holders: Counter[bytes] = attrs.field(factory=Counter, repr=False)
 
     @asynccontextmanager
     async def one_for(self, call_key: bytes) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from runtime.record import CallRecord, Ending
 from runtime.supervisor import Started
 from runtime.switchboard import Switchboard
 from runtime.voice_ws import VoiceProtocol, framing_for
-from runtime.webhook_secret import same_secret
+from runtime.webhook_secret import bearer, same_secret
 from runtime.ws_handshake import Upgrade, receive_upgrade, tune
 from runtime.ws_leg import WebSocketLeg
 
@@ -120,8 +120,8 @@ class VoiceDoor:
         if not page_may_call(headers.get("origin"), settings.voice_origins):
             return 403, "pages of this origin may not call; VOICE_ORIGINS names those that may"
         if settings.voice_token is not None:
-            shown = headers.get("authorization", "").removeprefix("Bearer ") or token
-            if not same_secret(settings.voice_token, shown):
+            shown = (bearer(headers.get("authorization", "")), token)
+            if not any(same_secret(settings.voice_token, one) for one in shown):
                 return 401, "show VOICE_TOKEN: Authorization: Bearer ..., or /voice?token=..."
         if protocol not in get_args(VoiceProtocol):
             return 400, "protocol is binary or json"

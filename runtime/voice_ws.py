@@ -52,7 +52,8 @@ class JsonFraming:
                 return Closed(1000, "end")
             return _checked(Audio(binascii.a2b_base64(parsed.audio, strict_mode=True)))
         except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as exc:
-            raise MalformedMessage(" ".join(str(exc).split())) from exc
+            # Not what the parser says: it quotes the message, and a caller would write our log.
+            raise MalformedMessage('neither {"type":"audio","audio":"<base64>"} nor {"type":"end"}') from exc
 
     def encode(self, pcm: bytes) -> bytes | str:
         return '{"type":"audio","audio":"' + binascii.b2a_base64(pcm, newline=False).decode("ascii") + '"}'

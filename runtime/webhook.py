@@ -15,8 +15,8 @@ from runtime import limits
 from runtime.cross_site import BROWSER_HEADERS
 from runtime.house import House
 from runtime.tool_answers import Asking, tool_answers
-from runtime.tool_posts import BadPost, build_reply, parse_post
-from runtime.webhook_secret import SECRET_HEADER, same_secret, verify
+from runtime.tool_posts import BadPost, ParsedPost, build_reply, parse_post
+from runtime.webhook_secret import SECRET_HEADER, bearer, same_secret, verify
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Webhook")
 
@@ -29,12 +29,7 @@ def webhook_app(house: House) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = limits.BODY_BYTES
     app.config["BODY_TIMEOUT"] = limits.BODY_SECONDS
 
-    @app.before_request
-    async def not_from_a_page() -> Response | None:  # noqa: ASYNC124  # as below
-        if not any(name in request.headers for name in BROWSER_HEADERS):
-            return None
-        house.counts["webhook_cross_site"] += 1
-        return _json(b'{"error":"web pages have no business here"}', 403)
+    _turn_strangers_away(app, house)
 
     @app.get("/healthz")
     async def healthz() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
@@ -62,6 +57,22 @@ def webhook_app(house: House) -> QuartTrio:
     return app
 
 
+def _turn_strangers_away(app: QuartTrio, house: House) -> None:
+    @app.before_request
+    async def not_from_a_page() -> Response | None:  # noqa: ASYNC124  # as below
+        if not any(name in request.headers for name in BROWSER_HEADERS):
+            return None
+        house.counts["webhook_cross_site"] += 1
+        return _json(b'{"error":"web pages have no business here"}', 403)
+
+    @app.after_request
+    async def strangers_leave(response: Response) -> Response:  # noqa: ASYNC124  # as below
+        """Who has shown no secret may not keep one of the door's connections."""
+        if response.status_code != 200 or request.method != "POST":
+            response.headers["Connection"] = "close"
+        return response
+
+
 def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status=status, content_type="application/json")
 
@@ -72,7 +83,7 @@ async def _answer(house: House, asking: Asking | None) -> Response:
         return _json(b'{"error":"the X-Voice-Secret header is missing or wrong"}', 401)
     house.counts["webhook_posts"] += 1
     try:
-        post = parse_post(await _body())
+        post = await _parsed(house, await _body())
     except BadPost as exc:
         house.counts["webhook_malformed"] += 1
         _log.warning("webhook_malformed", problem=str(exc))
@@ -80,6 +91,14 @@ async def _answer(house: House, asking: Asking | None) -> Response:
     if post.kind != "tool-calls":
         return _json(b"{}")
     return _json(build_reply(await tool_answers(house, asking, post), legacy=post.legacy))
+
+
+async def _parsed(house: House, body: bytes) -> ParsedPost:
+    """Raises BadPost. Long bodies one in a turn of the event loop: each takes some milliseconds of it."""
+    if len(body) <= limits.SMALL_BODY_BYTES:
+        return parse_post(body)
+    async with house.reading_long_body:
+        return parse_post(body)
 
 
 def _of_one_call(house: House) -> Asking | None:
@@ -92,8 +111,8 @@ def _of_the_fleet(house: House) -> Asking | None:
     expected = house.settings.webhook_secret
     if expected is None:
         return None
-    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    shown = [request.headers.get(SECRET_HEADER, ""), request.headers.get("X-Vapi-Secret", ""), bearer]
+    shown = [request.headers.get(name, "") for name in (SECRET_HEADER, "X-Vapi-Secret")]
+    shown.append(bearer(request.headers.get("Authorization", "")))
     return Asking(None) if any(same_secret(expected, one) for one in shown) else None
 
 

@@ -32,6 +32,12 @@ def same_secret(expected: str, shown: str) -> bool:
     return hmac.compare_digest(expected.encode(), shown.encode())
 
 
+def bearer(authorization: str) -> str:
+    """The token of an Authorization header; of another scheme, none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def call_tag(call_key: bytes) -> str:
     """The call's public name: a hash of its key. Vapi's dashboard shows it, the ledger uses it."""
     return hashlib.sha256(b"call-tag:" + call_key).hexdigest()[:24]

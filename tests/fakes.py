@@ -19,6 +19,7 @@ from runtime.errors import NoAnswer
 from runtime.http_client import Reply, Unreachable
 from runtime.leg import AtOnce, Audio, Closed, LegClosed, LegStalled, Passing, Received, Text
 from runtime.record import CallRecord, Event
+from runtime.tool_posts import PendingPost, ToolCall
 from runtime.vapi_api import CreatedCall
 
 LOUD = b"\x00\x20"  # one sample, well above the audible peak
@@ -274,6 +275,10 @@ def captured_log() -> tuple[structlog.typing.FilteringBoundLogger, list[Any]]:
     capture = LogCapture()
     wrapper = structlog.make_filtering_bound_logger(0)
     return structlog.wrap_logger(None, processors=[capture], wrapper_class=wrapper), capture.entries
+
+
+def arriving_now(calls: tuple[ToolCall, ...]) -> PendingPost:
+    return PendingPost(calls, trio.current_time() + limits.POST_SECONDS)
 
 
 def new_record(trace: list[Event] | None = None) -> CallRecord:

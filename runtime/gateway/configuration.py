@@ -75,7 +75,9 @@ def _indented(lines: list[str]) -> str:
 
 
 def _nginx_of_a_host(options: GatewayOptions) -> str:
-    any_pod = options.shared_database and bool(options.pods)
+    if options.shared_database and not options.pods:
+        raise SettingsError("--shared-database needs a --pod for each pod, so that /tool can lead to any of them")
+    any_pod = options.shared_database
     servers = [f"server unix:{options.sockets}/{pod}.sock fail_timeout=5s;" for pod in options.pods]
     return _nginx(
         options,
@@ -137,7 +139,7 @@ def _nginx_fleet(rate: int, upstream: str) -> str:
             "    default 0;",
             '    "~[!-~]{16}" 1;',
             "}",
-            f"limit_req_zone $server_name zone=voice_fleet:32k rate={rate}r/s;",
+            f"limit_req_zone $binary_remote_addr zone=voice_fleet:10m rate={rate}r/s;",
             upstream,
         )
     )

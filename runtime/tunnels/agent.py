@@ -12,7 +12,7 @@ import trio
 from runtime import limits
 from runtime.http_client import HttpClient, Unreachable
 from runtime.setting_values import Bind
-from runtime.tunnels.child import Child, open_child
+from runtime.tunnels.child import CannotStart, Child, open_child
 from runtime.tunnels.engine import Command, Engine, one_line
 from runtime.tunnels.facts import Busy, Degraded, Fact, Failed, Fatal, Metrics, Ready, Recovered, Trouble, Url
 
@@ -104,9 +104,15 @@ class Agent:
 async def open_agent(
     engine: Engine, door: Bind, http: HttpClient, changed: Callable[[State, str], None]
 ) -> AsyncIterator[Agent]:
-    """Run the engine's program for the body. It is dead as soon as the program has ended, with whatever code."""
+    """Run the engine's program for the body. It is dead as soon as the program has ended, with whatever code.
+
+    Raises CannotStart, before the body.
+    """
     agent = Agent(engine, changed)
-    home = tempfile.mkdtemp(prefix="voice-tunnel-")
+    try:
+        home = tempfile.mkdtemp(prefix="voice-tunnel-")
+    except OSError as exc:
+        raise CannotStart(f"{engine.name}: no temporary folder can be made: {exc.strerror or exc}") from exc
     try:
         command = engine.command(door, home)
         async with open_child(command, agent.heard) as child, trio.open_nursery() as nursery:

@@ -121,18 +121,28 @@ class Child:
             os.killpg(self.process.pid, number)
 
 
+class CannotStart(Exception):
+    """This machine does not start a program right now. One line."""
+
+
 @asynccontextmanager
 async def open_child(command: Command, take: Callable[[str], None]) -> AsyncIterator[Child]:
-    """Run it for the body; `take` is given each line it prints. Stopped on the way out, within TUNNEL_END_SECONDS."""
+    """Run it for the body; `take` is given each line it prints. Stopped on the way out, within TUNNEL_END_SECONDS.
+
+    Raises CannotStart, before the body.
+    """
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    process = await trio.lowlevel.open_process(
-        ["/bin/sh", str(WATCH), *command.argv],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**kept, **command.environment},
-    )
+    try:
+        process = await trio.lowlevel.open_process(
+            ["/bin/sh", str(WATCH), *command.argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**kept, **command.environment},
+        )
+    except OSError as exc:  # no descriptor left, no memory
+        raise CannotStart(f"{command.argv[0]!r} cannot be started: {exc.strerror or exc}") from exc
     child = Child(process, take, command.hidden)
     try:
         async with trio.open_nursery() as nursery:

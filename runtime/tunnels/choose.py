@@ -60,6 +60,8 @@ def _cloudflared(settings: Settings, which: Which) -> Cloudflared:
     program = _program(which, "CLOUDFLARED_BIN", settings.cloudflared_bin, "cloudflared, or set its path")
     if settings.tunnel_token and settings.tunnel_url is None:
         raise SettingsError("TUNNEL_TOKEN needs TUNNEL_URL: the https address that Cloudflare has for this tunnel")
+    if settings.tunnel_url and not settings.tunnel_token:
+        raise SettingsError("TUNNEL_URL needs TUNNEL_TOKEN: the address of a quick tunnel is random")
     return Cloudflared(program, settings.tunnel_token, settings.tunnel_url)
 
 

@@ -19,7 +19,9 @@ from runtime.tunnels.facts import Busy, Degraded, Fact, Failed, Fatal, Metrics, 
 
 BANNER: Final = re.compile(r"\|\s+(https?://\S+)\s+\|\s*$")  # the address stands alone in its box
 METRICS: Final = re.compile(r"Starting metrics server on (\S+?)/metrics")
-RATE_LIMITED: Final = re.compile(r'status_code="?429|error code: 1015')
+# Only the line about the making of a quick tunnel: other lines quote the addresses that strangers ask for.
+RATE_LIMITED: Final = re.compile(r'Error unmarshaling QuickTunnel response: .*(?:status_code="?429|error code: 1015)')
+REQUEST: Final = re.compile(r"Request failed| dest=| originService=")
 REFUSED: Final = re.compile(
     r"Provided Tunnel token is not valid|Unauthorized: (Invalid tunnel secret|Tunnel not found)"
 )
@@ -53,6 +55,8 @@ class Cloudflared:
         return Command((*argv, "--url", f"http://{door.seen_from_here}"), {"HOME": home})
 
     def facts(self, line: str) -> tuple[Fact, ...]:
+        if REQUEST.search(line):
+            return ()
         if RATE_LIMITED.search(line):
             return (Busy(RATE_LIMIT_LINE, limits.TUNNEL_RATE_LIMITED_SECONDS),)
         if REFUSED.search(line):

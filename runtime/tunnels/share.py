@@ -49,7 +49,7 @@ async def turn(folder: Path, on_place: Callable[[int], None]) -> AsyncIterator[N
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ticket = await _numbered(folder, fresh)  # until here `fresh` is its name, also when this is cancelled
         place = -1
-        while ahead := _ahead(folder, ticket):
+        while ahead := _looked_ahead(folder, ticket):
             if ahead != place:
                 on_place(ahead)
                 place = ahead
@@ -70,12 +70,27 @@ def _make(ticket: Path) -> int:
                 raise NoQueue(f"TUNNEL_SHARE=serialize: {folder} is somebody else's: remove it")
         return os.open(ticket, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        raise NoQueue(f"TUNNEL_SHARE=serialize: cannot keep a queue in {ticket.parent}: {exc.strerror}") from exc
+        raise _no_queue(ticket.parent, exc) from exc
+
+
+def _looked_ahead(folder: Path, mine: Path) -> int:
+    try:
+        return _ahead(folder, mine)
+    except OSError as exc:
+        raise _no_queue(folder, exc) from exc
+
+
+def _no_queue(folder: Path, exc: OSError) -> NoQueue:
+    return NoQueue(f"TUNNEL_SHARE=serialize: cannot keep a queue in {folder}: {exc.strerror or exc}")
 
 
 async def _numbered(folder: Path, fresh: Path) -> Path:
     while True:
-        if (ticket := _rename(folder, fresh)) is not None:
+        try:
+            ticket = _rename(folder, fresh)
+        except OSError as exc:
+            raise _no_queue(folder, exc) from exc
+        if ticket is not None:
             return ticket
         await trio.sleep(limits.TUNNEL_GATE_POLL_SECONDS)
 

@@ -16,13 +16,14 @@ from runtime.settings import Settings
 from runtime.supervisor import Started
 from runtime.tunnels import share
 from runtime.tunnels.agent import Agent, State, open_agent
+from runtime.tunnels.child import CannotStart
 from runtime.tunnels.engine import Engine
 from runtime.tunnels.facts import Busy, Failed, Fatal, Trouble
 from runtime.tunnels.patience import Patience
 from runtime.tunnels.probe import probe, probe_until
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Tunnel")
-STOPPING = Fatal("tunnel_lost", "this process is stopping")
+STOPPING = Fatal("tunnel_lost", "the tunnel was interrupted: this process stops, or the tunnel is started anew")
 
 
 @attrs.define(eq=False)
@@ -101,7 +102,8 @@ class Tunnel:
             while not (self._up and self._address):
                 wish = self._wanted()
                 self._asked.set()
-                with trio.move_on_at(wish.deadline + limits.TUNNEL_END_SECONDS):  # never reached while `run` runs
+                # Never reached while `run` runs: a probe and the agent's end may come behind the deadline.
+                with trio.move_on_at(wish.deadline + limits.TUNNEL_PROBE_SECONDS + limits.TUNNEL_END_SECONDS):
                     await wish.done.wait()
                 if not isinstance(wish.outcome, str):
                     raise NoAnswer(wish.outcome.cause, wish.outcome.line)
@@ -186,11 +188,13 @@ class Tunnel:
                 await agent.until("dead")
                 self._went_down(agent.end)
                 return agent.end, max(trio.current_time() - since, 0.001)
+        except CannotStart as exc:
+            return Failed(str(exc)), 0.0
         finally:
             self._up, self.state = False, "idle"
 
     async def _getting_ready(self, agent: Agent, wish: _Wish) -> Trouble | None:
-        seconds = min(self.settings.tunnel_ready_seconds, wish.deadline - trio.current_time())
+        seconds = max(0.0, min(self.settings.tunnel_ready_seconds, wish.deadline - trio.current_time()))
         with trio.move_on_after(seconds):
             await agent.until("ready", "degraded", "dead")
         if not agent.is_up and agent.state != "dead":
@@ -215,7 +219,7 @@ class Tunnel:
         if mode == "off":
             return None
         pod = f"{url}/p/{self.settings.pod_id}"  # as the tools: a gateway may stand between, and answer for itself
-        left = min(self.settings.tunnel_ready_seconds, wish.deadline - trio.current_time())
+        left = max(0.0, min(self.settings.tunnel_ready_seconds, wish.deadline - trio.current_time()))
         found = await (
             probe_until(self.http, pod, self.nonce, left) if mode == "require" else probe(self.http, pod, self.nonce)
         )

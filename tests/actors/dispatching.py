@@ -15,7 +15,7 @@ from runtime import limits
 from runtime.record import CallRecord, Event
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
-from tests.fakes import FakeHttp, FaultyDatabase, captured_log, new_record
+from tests.fakes import FakeHttp, FaultyDatabase, arriving_now, captured_log, new_record
 from tools.registry import Registry, bank_tools
 
 FREEZE = {"card_id": 5, "new_status": "frozen"}
@@ -42,7 +42,7 @@ class Dispatching:
     _posts: Any
 
     async def post(self, *calls: ToolCall) -> list[ToolAnswer]:
-        pending = PendingPost.arriving_now(calls)
+        pending = arriving_now(calls)
         await self._posts.send(pending)
         return await pending.wait()
 

@@ -21,9 +21,9 @@ from runtime.house import House
 from runtime.leg import Closed
 from runtime.record import CallRecord, Ending
 from runtime.settings import read_settings
-from runtime.tool_posts import PendingPost, ToolCall
+from runtime.tool_posts import ToolCall
 from runtime.tunnels.way_in import FixedAddress
-from tests.fakes import FakeHttp, FakeLeg, assert_every_byte_is_counted, speech
+from tests.fakes import FakeHttp, FakeLeg, arriving_now, assert_every_byte_is_counted, speech
 from tools.registry import bank_tools
 
 FRAME = speech(0.02)
@@ -172,7 +172,7 @@ async def test_caller_is_told_that_vapi_is_down_when_the_set_up_takes_too_long()
     async with call_under_way(setup_seconds=60) as world:
         pass
     assert world.endings[0].reason == "callee_no_answer: vapi_down"
-    assert trio.current_time() == limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS
+    assert trio.current_time() == 2 * limits.VAPI_SLOT_SECONDS + limits.SETUP_SECONDS
 
 
 async def test_audio_that_waited_for_the_writer_is_counted_when_the_set_up_fails() -> None:
@@ -222,7 +222,7 @@ async def test_waiting_tool_calls_are_answered_when_the_call_ends() -> None:
         posts = world.record.tool_posts
         assert posts is not None
         async with trio.open_nursery() as nursery:
-            waiting = [PendingPost.arriving_now((ToolCall(f"t-{n}", "display_user_info", {}),)) for n in range(3)]
+            waiting = [arriving_now((ToolCall(f"t-{n}", "display_user_info", {}),)) for n in range(3)]
             world.caller.hangs_up()
             for pending in waiting:
                 posts.send_nowait(pending)
@@ -238,7 +238,7 @@ async def test_tool_is_run_and_answered_when_the_call_is_live() -> None:
     async with call_under_way() as world:
         posts = world.record.tool_posts
         assert posts is not None
-        pending = PendingPost.arriving_now((ToolCall("t-1", "display_user_info", {"user_id": 3}),))
+        pending = arriving_now((ToolCall("t-1", "display_user_info", {"user_id": 3}),))
         await posts.send(pending)
         (answer,) = await pending.wait()
         assert json.loads(json.dumps(answer.result))["full_name"] == "Dana Whitfield"

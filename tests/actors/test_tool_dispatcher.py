@@ -9,7 +9,7 @@ from actors.tool_dispatcher import ToolDispatcher
 from db.memory import open_memory_database
 from runtime.tool_posts import PendingPost, ToolCall
 from tests.actors.dispatching import FREEZE, Dispatching, Reports, call, dispatching, lasting
-from tests.fakes import FakeHttp, captured_log, new_record
+from tests.fakes import FakeHttp, arriving_now, captured_log, new_record
 from tools.registry import bank_tools
 
 
@@ -102,7 +102,7 @@ async def test_dispatcher_ends_when_its_channel_ends() -> None:
     async with open_memory_database() as database:
         reports = Reports(FakeHttp(), "http://engine", None)  # type: ignore[arg-type]
         dispatcher = ToolDispatcher(receiver, database, bank_tools(), reports, new_record(), log)
-        pending = PendingPost.arriving_now((call("a", **FREEZE),))
+        pending = arriving_now((call("a", **FREEZE),))
         await sender.send(pending)
         sender.close()
         await dispatcher.run(trio.TASK_STATUS_IGNORED)

@@ -134,7 +134,7 @@ def test_option_that_could_change_the_meaning_is_refused_in_one_line(option: str
 
 
 def test_rate_is_fifty_a_second_and_a_hundred_at_once_when_nothing_else_is_said() -> None:
-    assert re.search(r"zone=voice_pods:1m rate=50r/s;[^§]+burst=100 nodelay;", print_config("nginx"))
+    assert re.search(r"zone=voice_pods:10m rate=50r/s;[^§]+burst=100 nodelay;", print_config("nginx"))
     assert re.search(r"http_req_rate\(2s\)[^§]+gt 200 ", print_config("haproxy", SHARED))
 
 

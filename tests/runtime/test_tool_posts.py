@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from db.door import check_ledger_key
 from runtime import limits
-from runtime.tool_posts import BadPost, PendingPost, ToolAnswer, ToolCall, build_reply, errors_for, parse_post
+from runtime.tool_posts import BadPost, ToolAnswer, ToolCall, build_reply, errors_for, parse_post
+from tests.fakes import arriving_now
 
 CARD = {"card_id": 5}
 READ = ToolCall("call_1", "get_card", CARD)
@@ -215,7 +216,7 @@ def test_reply_entry_holds_an_id_a_name_and_one_of_result_and_error() -> None:
 
 
 async def test_pending_post_gives_its_answers_once_when_answered_twice() -> None:
-    pending = PendingPost.arriving_now((READ,))
+    pending = arriving_now((READ,))
     pending.answer([ToolAnswer("call_1", "get_card", "first")])
     pending.fail("second")
     assert await pending.wait() == [ToolAnswer("call_1", "get_card", "first")]
@@ -223,7 +224,7 @@ async def test_pending_post_gives_its_answers_once_when_answered_twice() -> None
 
 
 async def test_pending_post_gives_errors_when_its_deadline_passes() -> None:
-    pending = PendingPost.arriving_now((READ, READ))
+    pending = arriving_now((READ, READ))
     answers = await pending.wait()
     assert trio.current_time() == limits.POST_SECONDS
     assert [answer.tool_call_id for answer in answers] == ["call_1", "call_1"]

@@ -11,6 +11,7 @@ import trio.testing
 
 from runtime.errors import NoAnswer
 from runtime.setting_values import Bind
+from runtime.tunnels.tunnel import STOPPING
 from runtime.tunnels.way_in import FixedAddress, WayIn
 from tests.tunnels.agents import (
     TOKEN,
@@ -188,7 +189,7 @@ async def test_agent_is_gone_when_the_actor_is_cancelled(tmp_path: Path) -> None
     async with open_stage(settings) as stage, lost_lines(stage) as lost:
         stage.actor.cancel()
         await until(lambda: lost.lines)
-        assert lost.lines == ["this process is stopping"]
+        assert lost.lines == [STOPPING.line]
         await until(lambda: not running(settings.ngrok_bin))
 
 

@@ -203,6 +203,7 @@ async def test_death_is_noticed_when_it_comes_while_the_address_is_probed(tmp_pa
 
 async def test_call_is_answered_when_the_actor_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "TUNNEL_END_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "TUNNEL_PROBE_SECONDS", 0.1)
     settings: Settings = attrs.evolve(ngrok_settings(tmp_path), tunnel_deadline_seconds=0.1)
     engine = choose_engine(settings)
     assert engine is not None
