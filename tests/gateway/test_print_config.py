@@ -141,3 +141,8 @@ def test_rate_is_fifty_a_second_and_a_hundred_at_once_when_nothing_else_is_said(
 def test_haproxy_wants_to_know_its_pods() -> None:
     with pytest.raises(SettingsError, match="--pod"):
         print_config("haproxy")
+
+
+def test_nginx_needs_its_pods_when_they_share_a_database() -> None:
+    with pytest.raises(SettingsError, match="--pod"):
+        print_config("nginx", GatewayOptions(shared_database=True))

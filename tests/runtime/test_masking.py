@@ -89,3 +89,23 @@ JSON = st.recursive(
 @hypothesis.given(JSON)
 def test_masking_takes_any_json_and_leaves_json(value: object) -> None:
     json.dumps(Masker().masked({"text": value, "full_name": value, "data": value}))
+
+
+@pytest.mark.parametrize("text", ["a" * 40_000, "a@" * 20_000, "1 " * 20_000, "one " * 20_000, "77 Alder " * 5_000])
+def test_long_text_is_cut_before_it_takes_long(text: str) -> None:
+    assert len(Masker().text(text)) < 2_000
+
+
+def test_deep_nesting_is_cut() -> None:
+    deep: object = DANA
+    for _ in range(900):
+        deep = [deep]
+    assert shows_nothing(Masker().masked({"arguments": deep}))
+
+
+def test_words_of_a_call_are_bounded() -> None:
+    masker = Masker()
+    for number in range(2_000):
+        masker.masked({"full_name": f"Person{number} Somebody{number}"})
+    assert masker.text("so Somebody1999 it is") == "so […] it is"
+    assert len(masker._words) <= 500

@@ -128,3 +128,12 @@ def test_caller_is_told_the_agreed_code_and_word_when_a_call_fails(error: CallEr
     assert ending.detail == str(error)
     assert ending.detail
     assert "\n" not in ending.detail
+
+
+@pytest.mark.parametrize(
+    "text", ['{"type":"aaa-said-by-a-caller"}', '{"type":"audio","audio":"said-by-a-caller!"}', '"said-by-a-caller"']
+)
+def test_callers_words_are_not_in_the_error_that_is_logged(text: str) -> None:
+    with pytest.raises(MalformedMessage) as raised:
+        framing_for("json").decode(Text(text))
+    assert "said-by-a-caller" not in str(raised.value)

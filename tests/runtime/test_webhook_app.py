@@ -369,3 +369,14 @@ async def test_problem_with_the_arguments_is_answered_and_told_when_the_call_is_
         (answer,) = (await door.ask(body, secret))[1]["results"]
         assert answer["error"] == "the arguments are not JSON"
         assert door.house.reporter.told == [("display_user_info", {}, {"error": answer["error"]})]  # type: ignore[attr-defined]
+
+
+async def test_connection_is_closed_with_the_answer_unless_a_secret_was_shown() -> None:
+    async with open_door() as door:
+        client = webhook_app(door.house).test_client()
+        shown = {SECRET_HEADER: sign(KEY, door.record.call_key)}
+        kept = await client.post("/tool", data=b'{"message":{"type":"hang"}}', headers=shown)
+        assert "Connection" not in kept.headers
+        for path in ("/healthz", "/tool", "/nowhere"):
+            assert (await client.get(path)).headers["Connection"] == "close"
+        assert (await client.post("/tool", data=b"{}")).headers["Connection"] == "close"

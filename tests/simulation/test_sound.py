@@ -146,4 +146,4 @@ def test_shipped_audio_is_small_and_all_of_it_is_used() -> None:
     files = {path.name: path.stat().st_size for path in (SCENARIOS / "audio").glob("*.wav")}
     used = {file_name(*line) for path in SCENARIOS.glob("*.yaml") for line in spoken_lines(load_scenario(path))}
     assert set(files) == used
-    assert sum(files.values()) < 1_500_000
+    assert sum(files.values()) < 3_000_000

@@ -1,6 +1,9 @@
 """`voice tunnel check`: what it says, and the exit code for each cause."""
 
 import io
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from rich.console import Console
 from runtime.setting_values import Bind
 from runtime.settings import Settings
 from runtime.tunnels.check import EXIT_CODES, check_tunnel
-from tests.tunnels.agents import cloudflared_settings, free_port, ngrok_settings, open_door, running
+from tests.tunnels.agents import cloudflared_settings, free_port, ngrok_settings, open_door, program, running
+from tests.wire.test_command_line import VOICE, environment
 
 QUICK: dict[str, Any] = {
     "tunnel_probe": "warn", "tunnel_attempts": 1, "tunnel_ready_seconds": 1.0, "webhook_bind": Bind("127.0.0.1", 0),
@@ -104,3 +108,22 @@ def test_exit_codes_are_documented() -> None:
     for cause, code in EXIT_CODES.items():
         if cause != "ok":
             assert f"| {code} | `{cause}` |" in text
+
+
+def test_check_says_in_one_line_that_it_was_stopped_when_ctrl_c_comes(tmp_path: Path) -> None:
+    environ = {"TUNNEL": "ngrok", "NGROK_BIN": program(tmp_path, "ngrok", SCENARIO="hang"), "WEBHOOK_PORT": "0"}
+    check = subprocess.Popen(
+        [*VOICE, "tunnel", "check"],
+        env=environment(**environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert check.stdout is not None
+    while "starting ngrok" not in check.stdout.readline():
+        assert check.poll() is None
+    time.sleep(0.3)
+    check.send_signal(signal.SIGINT)
+    _, errors = check.communicate(timeout=20)
+    assert (check.returncode, errors.splitlines()[-1]) == (130, "voice: stopped")
+    assert "Traceback" not in errors

@@ -59,6 +59,7 @@ def test_no_engine_is_chosen_when_none_is_needed(changes: Any) -> None:
         ((), {"tunnel": "cloudflared"}, "CLOUDFLARED_BIN"),
         (("cloudflared",), {"tunnel_token": "t"}, "TUNNEL_URL"),
         ((), {"tunnel_token": "t", "tunnel_url": "https://x.example"}, "CLOUDFLARED_BIN"),
+        (("cloudflared",), {"tunnel": "cloudflared", "tunnel_url": "https://x.example"}, "TUNNEL_TOKEN"),
         (("ssh",), {"tunnel": "ssh"}, "SSH_TUNNEL"),
         (("ssh",), {"tunnel": "ssh", "ssh_tunnel": "a@b"}, "TUNNEL_URL"),
         ((), SSH, "ssh"),

@@ -114,6 +114,19 @@ def test_cloudflared_rests_when_quick_tunnels_are_rate_limited() -> None:
     assert fact.rest_seconds >= 60
 
 
+@pytest.mark.parametrize("token", ["", "t"])
+@pytest.mark.parametrize(
+    "asked_for",
+    ["status_code=429", "error code: 1015", "Registered tunnel connection", "Provided Tunnel token is not valid"],
+)
+def test_cloudflared_tells_nothing_when_a_line_quotes_what_a_stranger_asked_for(asked_for: str, token: str) -> None:
+    line = (
+        '2026-01-01T00:00:00Z ERR Request failed error="Incoming request ended abruptly: context canceled" connIndex=0'
+        f" dest=https://a-b-c.trycloudflare.com/{asked_for} originService=http://127.0.0.1:8009 type=http"
+    )
+    assert Cloudflared(token=token, named_url="https://x.example").facts(line) == ()
+
+
 @pytest.mark.parametrize(
     ("line", "kind", "cause"),
     [

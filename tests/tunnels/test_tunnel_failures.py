@@ -211,3 +211,26 @@ async def test_call_is_answered_when_the_actor_does_not_run(tmp_path: Path, monk
     with trio.fail_after(5):
         with pytest.raises(NoAnswer):
             await tunnel.base_url()
+
+
+async def test_call_is_told_and_the_tunnel_lives_when_this_machine_starts_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError(24, "Too many open files")
+
+    settings = attrs.evolve(ngrok_settings(tmp_path), tunnel_attempts=1)
+    async with open_stage(settings) as stage:
+        with monkeypatch.context() as broken:
+            broken.setattr(trio.lowlevel, "open_process", full)
+            for _ in range(5):
+                assert "Too many open files" in (await refused(stage)).line
+        assert await stage.leads_here(await stage.tunnel.base_url())
+
+
+async def test_call_is_told_when_its_time_is_over_before_the_agent_is_there(tmp_path: Path) -> None:
+    settings = attrs.evolve(ngrok_settings(tmp_path), tunnel_deadline_seconds=0.001)
+    async with open_stage(settings) as stage:
+        for _ in range(5):
+            assert (await refused(stage)).cause == "tunnel_timeout"
