@@ -40,8 +40,46 @@ class AppInbox:
                 self.sender.send_nowait(message)
 
 
+@attrs.define(eq=False)
+class Pause:
+    """What hypercorn's reader waits for when more has come behind a request that is being answered. It would wait for
+    ever when no app is left to end it: one that was cut off does not. Then the connection is `gone`. Mutable."""
+
+    gone: trio.CancelScope
+    apps: int = 0
+    waiting: bool = False
+    _over: trio.Event = attrs.field(factory=trio.Event)
+
+    async def wait(self) -> None:
+        self.waiting = True
+        self._look()
+        try:
+            await self._over.wait()
+        finally:
+            self.waiting = False
+
+    async def clear(self) -> None:
+        self._over = trio.Event()
+
+    async def set(self) -> None:
+        self._over.set()
+
+    def is_set(self) -> bool:
+        return self._over.is_set()
+
+    def app_done(self) -> None:
+        self.apps -= 1
+        self._look()
+
+    def _look(self) -> None:
+        if self.waiting and not self.apps and not self._over.is_set():
+            self.gone.cancel()
+
+
 class InboxTaskGroup(TaskGroup):
-    """hypercorn's, with an AppInbox for each request."""
+    """hypercorn's, with an AppInbox for each request, and the connection's Pause once that is known."""
+
+    pause: Pause | None = None
 
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]
@@ -52,10 +90,17 @@ class InboxTaskGroup(TaskGroup):
             with inbox.receiver:
                 await cast(Any, app)(*arguments)
 
-        self.spawn(
-            _handle, until_done, config, scope, inbox.receiver.receive, send,
-            trio.to_thread.run_sync, trio.from_thread.run,
-        )  # fmt: skip
+        async def handled() -> None:
+            spawns = (trio.to_thread.run_sync, trio.from_thread.run)
+            try:
+                await _handle(cast(Any, until_done), config, scope, inbox.receiver.receive, send, *spawns)
+            finally:
+                if self.pause is not None:
+                    self.pause.app_done()
+
+        if self.pause is not None:
+            self.pause.apps += 1
+        self.spawn(handled)
         return inbox.put
 
     async def __aexit__(

@@ -21,7 +21,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
 from runtime import limits
-from runtime.app_inbox import give_apps_an_inbox
+from runtime.app_inbox import InboxTaskGroup, Pause, give_apps_an_inbox
 from runtime.asgi_guard import Guard
 from runtime.guests import BoundedListener, Turnstile
 from runtime.supervisor import Started
@@ -151,6 +151,8 @@ class ContainedTCPServer(TCPServer):
         # HTTP/1.1 and nothing else: without this a stranger may switch to HTTP/2, and to a hundred requests at once.
         self.protocol.protocol._check_protocol = _stay_with_http_1  # type: ignore[union-attr, method-assign]
         self.protocol.protocol.connection.__class__ = TidyConnection
+        pause = Pause(self.bounded.gone)
+        self.protocol.protocol.can_read = cast(InboxTaskGroup, self._task_group).pause = pause  # type: ignore[union-attr]
         await super()._read_data()
         # The peer has left: there is no next request to wait for. What is being answered is still answered.
         self._peer_has_left = True
@@ -165,8 +167,7 @@ class ContainedTCPServer(TCPServer):
             first, self._first_request = self._first_request, False
             await trio.sleep(limits.HTTP_HEAD_SECONDS if first else limits.HTTP_IDLE_SECONDS)
             await self.bounded.have_a_turn()
-            with trio.move_on_after(limits.CLOSE_SECONDS, shield=True):
-                await self._initiate_server_close()
+            self.bounded.gone.cancel()  # as a whole: a request that has come in this moment would be left half done
 
     async def _close(self) -> None:
         # quart-trio cancels it half-way when a peer leaves behind its answer, and the reader then waits for ever.
