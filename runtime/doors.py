@@ -3,7 +3,6 @@
 voice door (callers) · webhook door (Vapi's tool calls) · and behind both: the database, the reporter, VapiCalls.
 """
 
-import gc
 import os
 import secrets
 import signal
@@ -22,6 +21,7 @@ from actors.vapi_calls import VapiCalls
 from db.door import Database, DatabaseUnavailable
 from runtime import limits
 from runtime.errors import StartError, StoppedAtStart
+from runtime.garbage import ShortCollections
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
@@ -198,9 +198,7 @@ async def stay_open(
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with open_doors(settings, database, sink, signals) as doors:
-                gc.collect()
-                gc.freeze()  # what is there now stays: no collection walks through it while calls wait
-                gc.set_threshold(*limits.GC_THRESHOLDS)
+                ShortCollections().begin()
                 await ready(doors)
                 await doors.supervisor.wait()
     except StoppedAtStart:

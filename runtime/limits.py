@@ -123,9 +123,9 @@ GATEWAY_COMMAND_SECONDS: Final = 1.0  # one command to HAProxy on this machine, 
 GATEWAY_REPLY_BYTES: Final = 4_096  # of a reply; the rest is not read
 GATEWAY_CALLS: Final = 10_000  # registered by one process at once; more are counted instead
 
-# --- The garbage collector stops all calls while it works, 1 ms for 1,000 to 1,500 objects: small collections, and a
-# whole one once in a thousand of those (by default: in ten).
-GC_THRESHOLDS: Final = (700, 4, 1_000)
+# --- The garbage collector stops all calls while it works, 1 ms for some 1,000 objects (runtime/garbage.py).
+GC_THRESHOLDS: Final = (700, 2, 3)  # 4,200 objects in a collection of what is not frozen
+GC_MOST_FROZEN: Final = 1_000_000  # more than a thousand calls have; then all is walked through, once
 
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before
