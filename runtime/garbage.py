@@ -16,24 +16,28 @@ from runtime import limits
 
 @attrs.define
 class ShortCollections:
-    """Mutable: `_thaw_at`, the number of frozen objects at which they are looked through again."""
+    """Mutable: `_frozen`, how many objects were frozen since the frozen ones were last counted (which takes as long as
+    to walk through them); `_thawed`, when the next collection walks through all."""
 
-    _thaw_at: int = 0
+    _frozen: int = 0
+    _thawed: bool = False
 
     def begin(self) -> None:
         """From now on, in this process. What is there already stays: the modules, above all."""
         gc.collect()
         gc.freeze()
-        self._thaw_at = gc.get_freeze_count() + limits.GC_MOST_FROZEN
         gc.set_threshold(*limits.GC_THRESHOLDS)
         gc.callbacks.append(self._on_collection)
 
     def _on_collection(self, phase: str, about: Mapping[str, int]) -> None:
-        if phase == "stop" and about["generation"] == 2:
-            if gc.get_freeze_count() == 0:  # thawed before: this one has walked through all
-                gc.freeze()
-                self._thaw_at = gc.get_freeze_count() + limits.GC_MOST_FROZEN
-            elif gc.get_freeze_count() > self._thaw_at:
-                gc.unfreeze()
-            else:
-                gc.freeze()
+        if phase != "stop" or about["generation"] != 2:
+            return
+        self._frozen += len(gc.get_objects(generation=2))
+        if self._thawed or self._frozen < limits.GC_FROZEN_COUNT:
+            self._thawed = False
+            gc.freeze()
+            return
+        self._frozen = 0
+        if gc.get_freeze_count() > limits.GC_MOST_FROZEN:
+            self._thawed = True
+            gc.unfreeze()

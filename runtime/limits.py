@@ -125,7 +125,8 @@ GATEWAY_CALLS: Final = 10_000  # registered by one process at once; more are cou
 
 # --- The garbage collector stops all calls while it works, 1 ms for some 1,000 objects (runtime/garbage.py).
 GC_THRESHOLDS: Final = (700, 2, 3)  # 4,200 objects in a collection of what is not frozen
-GC_MOST_FROZEN: Final = 1_000_000  # more than a thousand calls have; then all is walked through, once
+GC_FROZEN_COUNT: Final = 10_000_000  # were frozen, of which most are gone again: time to count them
+GC_MOST_FROZEN: Final = 1_000_000  # more than a hundred calls have; then all is walked through, once
 
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before
