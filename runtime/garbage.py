@@ -2,7 +2,7 @@
 
 A whole collection walks through every object there is, 1 ms for each 1,000 or so, and all calls wait. So what has
 survived one is frozen: the next walks through what has come since, a few thousand objects. Frozen objects go as others
-do when nothing refers to them; only circles of them stay. When MOST_FROZEN have gathered, they are thawed, and walked
+do when nothing refers to them; only circles of them stay. When GC_MOST_FROZEN have gathered, they are thawed, and walked
 through once.
 """
 
@@ -26,6 +26,7 @@ class ShortCollections:
         """From now on, in this process. What is there already stays: the modules, above all."""
         gc.collect()
         gc.freeze()
+        gc.collect()  # of nothing: CPython waits with the next for a quarter of what the last one left
         gc.set_threshold(*limits.GC_THRESHOLDS)
         gc.callbacks.append(self._on_collection)
 

@@ -31,15 +31,21 @@ def python_fuzz(*options: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_nothing_is_flagged_in_two_thousand_cases() -> None:
-    done = python_fuzz("--cases", "2000", "--seed", "7", "--jobs", "2")
+def test_nothing_is_flagged_in_a_thousand_cases() -> None:
+    done = python_fuzz("--cases", "1000", "--seed", "7", "--jobs", "2")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert re.search(r"2000 cases \(webhook 1400, caller 400, vapi 200\), seed 7, .*: 0 flagged", done.stdout)
+    assert re.search(r"1000 cases \(webhook 700, caller 200, vapi 100\), seed 7, .*: 0 flagged", done.stdout)
     # What is worth sending did come through.
     for what in ("webhook: answered 200", "webhook: answered 400", "webhook: answered 401", "caller: answered 101",
                  "caller: ended: half_a_sample", "caller: ended: malformed_message", "vapi: ended: vapi_lost",
                  "vapi: ended: callee_no_answer", "vapi: ended: call_ended"):  # fmt: skip
-        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in two thousand cases"
+        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in a thousand cases"
+
+
+def test_connection_is_not_left_waiting_for_an_app_that_was_cut_off() -> None:
+    """More had come behind requests that were never answered: the reader waited, and a place was lost for ever."""
+    done = python_fuzz("--seed", "0", "--replay", "webhook:2250..2499")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_a_case_is_the_same_when_another_process_replays_it() -> None:

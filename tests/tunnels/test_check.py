@@ -15,7 +15,7 @@ from rich.console import Console
 from runtime.setting_values import Bind
 from runtime.settings import Settings
 from runtime.tunnels.check import EXIT_CODES, check_tunnel
-from tests.tunnels.agents import cloudflared_settings, free_port, ngrok_settings, open_door, program, running
+from tests.tunnels.agents import TOKEN, cloudflared_settings, free_port, ngrok_settings, open_door, program, running
 from tests.wire.test_command_line import VOICE, environment
 
 QUICK: dict[str, Any] = {
@@ -111,7 +111,8 @@ def test_exit_codes_are_documented() -> None:
 
 
 def test_check_says_in_one_line_that_it_was_stopped_when_ctrl_c_comes(tmp_path: Path) -> None:
-    environ = {"TUNNEL": "ngrok", "NGROK_BIN": program(tmp_path, "ngrok", SCENARIO="hang"), "WEBHOOK_PORT": "0"}
+    hangs = program(tmp_path, "ngrok", SCENARIO="hang")
+    environ = {"TUNNEL": "ngrok", "NGROK_BIN": hangs, "NGROK_AUTHTOKEN": TOKEN, "WEBHOOK_PORT": "0"}
     check = subprocess.Popen(
         [*VOICE, "tunnel", "check"],
         env=environment(**environ),
