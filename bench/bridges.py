@@ -61,6 +61,7 @@ def _settings(vapi: str, database_url: str, log_level: str) -> dict[str, str]:
         "VAPI_API_KEY": "simulated-key",
         "VAPI_SLOTS": "100000",
         "MAX_CALLS": "100000",
+        "TOOL_POLICY": "open",  # as the reference has its tools
         "VOICE_HOST": "127.0.0.1",
         "PORT": "0",
         "WEBHOOK_PORT": "0",
