@@ -17,8 +17,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @attrs.frozen
 class Guard:
-    """An ASGI app round another. A target that is no address gets a 400 (quart-trio would raise). Of bodies that are
-    longer than a tool call needs, LARGE_BODIES are received at once; the others wait, and their senders with them."""
+    """An ASGI app round another. A target that is no address gets a 400 (quart-trio would raise), and whatever Host was
+    named, the app sees the same one: nothing depends on it, and werkzeug raises on some. Of bodies that are longer than
+    a tool call needs, LARGE_BODIES are received at once; the others wait, and their senders with them."""
 
     app: App
     large_bodies: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(limits.LARGE_BODIES))
@@ -27,6 +28,9 @@ class Guard:
         if scope["type"] in ("http", "websocket") and not _is_address(scope["path"]):
             await _refuse(scope["type"], send)
             return
+        if "headers" in scope:
+            named = [(name, value) for name, value in scope["headers"] if name.lower() != b"host"]
+            scope = {**scope, "headers": [*named, (b"host", b"webhook")]}
         body = _Body(self.large_bodies, receive)
         try:
             await self.app(scope, body.receive, send)

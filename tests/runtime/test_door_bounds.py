@@ -193,3 +193,23 @@ def test_rate_lets_no_more_pass_than_the_burst_and_the_rate_allow(
         assert not rate.allows_one_more() or per_second * 1e-6 > 1
 
     run_in_virtual_time(play)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "\xff\xfe", "[::1", "x" * 5_000, "a..b", ""])
+def test_host_makes_no_difference_whatever_it_is(host: str) -> None:
+    async def play() -> None:
+        async with open_door() as dial, await dial() as peer:
+            answer = await answer_to(peer, REQUEST.replace(b"bank.example", host.encode("latin-1")))
+            assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400"))
+
+    run_in_virtual_time(play)
+
+
+@pytest.mark.parametrize("target", ["http://[::1/healthz", "//[", "*", "/%00", "/%ff"])
+def test_target_that_is_no_address_is_refused(target: str) -> None:
+    async def play() -> None:
+        async with open_door() as dial, await dial() as peer:
+            answer = await answer_to(peer, REQUEST.replace(b"/healthz", target.encode()))
+            assert answer.startswith(b"HTTP/1.1 4")
+
+    run_in_virtual_time(play)
