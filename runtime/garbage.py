@@ -2,8 +2,8 @@
 
 A whole collection walks through every object there is, 1 ms for each 1,000 or so, and all calls wait. So what has
 survived one is frozen: the next walks through what has come since, a few thousand objects. Frozen objects go as others
-do when nothing refers to them; only circles of them stay. When GC_MOST_FROZEN have gathered, they are thawed, and walked
-through once.
+do when nothing refers to them; only circles of them stay. When GC_MOST_FROZEN have gathered, they are thawed, and all
+is walked through once.
 """
 
 import gc
