@@ -108,7 +108,7 @@ class InboxTaskGroup(TaskGroup):
     ) -> None:
         """As inherited, without a circle of an error, its traceback and this frame, which would need the collector."""
         try:
-            await cast(Any, self._nursery_manager).__aexit__(kind, error, traceback)
+            await cast(Any, self._nursery_manager).__aexit__(kind, error, traceback)  # noqa: ASYNC102  # inherited: the nursery waits for its tasks
         finally:
             self._nursery = self._nursery_manager = None
             del error, traceback
