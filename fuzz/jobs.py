@@ -1,14 +1,11 @@
 """Many cases on several processes, and a verdict that names what to do next."""
 
-import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Final
 
@@ -18,6 +15,7 @@ import trio
 
 from db.seed import BankFiles, read_bank_files
 from fuzz.batch import BATCH_CASES, TARGETS, BatchOutcome, Flag, Target, run_cases
+from torture.workers import in_processes
 
 SHARES: Final[dict[Target, float]] = {"webhook": 0.70, "caller": 0.20, "vapi": 0.10}
 BATCH_WALL_SECONDS: Final = 300
@@ -171,27 +169,5 @@ def _sum_up(tally: Tally, seconds: float, seed: int, tell: Tell) -> bool:
 
 def _done(seed: int, waiting: Sequence[Batch], jobs: int) -> Iterator[Done]:
     """As they come, which is not the order of the cases."""
-    if jobs == 1:
-        yield from (run_batch(seed, batch) for batch in waiting)
-        return
-    context = multiprocessing.get_context("spawn")  # a process of its own: a run changes `os` and `time`
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_end_with_the_parent) as workers:
-        running = [workers.submit(run_batch, seed, batch) for batch in waiting]
-        try:
-            for done in as_completed(running):
-                yield done.result()
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _end_with_the_parent() -> None:
-    """A worker whose parent was killed would go on, and then wait for work for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    run = partial(run_batch, seed)
+    return map(run, waiting) if jobs == 1 else in_processes(run, waiting, jobs)

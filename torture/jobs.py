@@ -2,15 +2,11 @@
 
 import atexit
 import gc
-import multiprocessing
-import os
 import signal
-import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from functools import cache
 from types import FrameType
@@ -23,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torture.chronicle import Entry
 from torture.plan import plan_for
 from torture.run import Outcome, open_rig, run_seed
+from torture.workers import in_processes
 from torture.world import Rig
 
 SEED_WALL_SECONDS = 120
@@ -116,27 +113,8 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     """As they come, which is not the order of the seeds."""
     size = max(1, min(BATCH_SEEDS, -(-len(seeds) // jobs)))
     batches = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    context = multiprocessing.get_context("spawn")  # a process of its own: a run changes `os` and `time`
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_end_with_the_parent) as workers:
-        running: list[Future[list[Outcome]]] = [workers.submit(run_batch, batch) for batch in batches]
-        try:
-            for done in as_completed(running):
-                yield from done.result()
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _end_with_the_parent() -> None:
-    """A worker whose parent was killed would go on, and then wait for work for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    for outcomes in in_processes(run_batch, batches, jobs):
+        yield from outcomes
 
 
 def _tell(outcome: Outcome, console: Console) -> None:
