@@ -16,7 +16,7 @@ from simulation.caller_report import CallerReport, agent_speech_in, measure_turn
 from simulation.events import EventLog, OnEvent, mono_now
 from simulation.network import Network, TrioSockets
 from simulation.pcm import FRAME_BYTES, FRAME_MS
-from simulation.scenario import BargeIn, CallerStep, HangUp, PlayWav, Say, Scenario, Wait
+from simulation.scenario import Backchannel, BargeIn, CallerStep, HangUp, PlayWav, Say, Scenario, Wait
 from simulation.speech import CALLER_VOICE, Tones, Voice, read_wav
 from simulation.websockets import DialError, close_socket, open_client_socket
 
@@ -65,6 +65,8 @@ class Caller:
     def _sound(self, step: CallerStep) -> bytes:
         if isinstance(step, Say):
             return self.speech.pcm(CALLER_VOICE, step.text)
+        if isinstance(step, Backchannel):
+            return self.speech.pcm(CALLER_VOICE, step.text)
         return read_wav(step.path) if isinstance(step, PlayWav) else b""
 
     async def _hold(self, line: Line, sounds: list[bytes]) -> None:
@@ -93,7 +95,7 @@ class Caller:
                 await trio.sleep(step.seconds)
             elif isinstance(step, BargeIn):
                 barge_in = step.ms
-            else:
+            elif isinstance(step, Say | PlayWav):
                 if not await self._take_turn(line, barge_in):
                     return
                 text = step.text if isinstance(step, Say) else step.path.name

@@ -11,12 +11,10 @@ import attrs
 from simulation.alignment import Comparison, heard_is_what_was_said, received_is_what_was_spoken
 from simulation.caller_report import CallerReport
 from simulation.engine import EngineEvent
+from simulation.evidence import Rows
 from simulation.pcm import FRAME_SECONDS, seconds_of
-from simulation.scenario import RowExpectation, Scenario, ToolCall
+from simulation.scenario import RowExpectation, Scenario, ToolCall, ToolExpectation
 from simulation.vapi_call import SimulatedCall
-
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Every row of each table a scenario asks about, by table name."""
 
 IN_FLIGHT_SECONDS = 1.0
 """Audio that may be under way when a call ends: a bridge's queue of half a second and what the sockets hold."""
@@ -27,11 +25,20 @@ OFFSET_SLACK_FRAMES = 25
 
 @attrs.frozen
 class Check:
-    """One question and its answer, as it stands in ``summary.json``."""
+    """One question and its answer, as it stands in ``summary.json``.
+
+    Not ``checked``: nobody could look; that is neither a success (``passed`` is False) nor a failure.
+    """
 
     name: str
     passed: bool
     detail: str
+    checked: bool = True
+
+    @property
+    def failed(self) -> bool:
+        """Somebody looked, and it was not so; or should have been able to look, and was not."""
+        return self.checked and not self.passed
 
 
 def check_expectations(
@@ -116,11 +123,11 @@ def _downlink(report: CallerReport, call: SimulatedCall | None) -> Check:
     return _compared(name, found, may_lack_the_end=call.interruptions > len(call.resumptions))
 
 
-def _listed(calls: Sequence[ToolCall]) -> str:
+def _listed(calls: Sequence[ToolCall | ToolExpectation]) -> str:
     return ", ".join(f"{call.tool}({dict(call.arguments)})" for call in calls) or "none"
 
 
-def _same_calls(name: str, wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> Check:
+def _same_calls(name: str, wanted: Sequence[ToolExpectation], got: Sequence[ToolCall]) -> Check:
     same = [(call.tool, dict(call.arguments)) for call in wanted] == [(call.tool, dict(call.arguments)) for call in got]
     detail = _listed(got) if same else f"wanted {_listed(wanted)}; got {_listed(got)}"
     return Check(name, same, detail)

@@ -12,6 +12,18 @@ import attrs
 
 Policy = Literal["verified", "open"]
 FIXTURES = ("bank",)
+VOICES = ("slt", "rms", "awb", "kal16")
+"""Voices of Debian's flite that sound well enough to be understood."""
+LIMITS = (
+    "greeting_ms",
+    "response_ms",
+    "response_p95_ms",
+    "barge_in_stop_ms",
+    "false_interruptions",
+    "talk_over_ms",
+    "dead_air_ms",
+)
+"""Measures that may be limited; see :mod:`simulation.measures`."""
 ENDINGS = ("caller_hung_up", "agent_hung_up", "callee_no_answer", "deadlock", "violation", "unreachable")
 
 
@@ -34,9 +46,13 @@ class Say:
 
 @attrs.frozen
 class PlayWav:
-    """Speak a recording: PCM16, 24 kHz, mono; the path in the file is relative to it."""
+    """Speak a recording: PCM16, 24 kHz, mono; the path in the file is relative to it.
+
+    ``words``: what is said in it, for whoever is to understand it; "" for a sound without words.
+    """
 
     path: Path
+    words: str = ""
 
 
 @attrs.frozen
@@ -47,10 +63,28 @@ class Wait:
 
 
 @attrs.frozen
+class Silence:
+    """Let a turn pass: when the agent's turn is over, say nothing for ``seconds``."""
+
+    seconds: float
+
+
+@attrs.frozen
 class BargeIn:
-    """Begin the next step ``ms`` after the agent's next speech onset, without waiting for its turn to end."""
+    """Begin the next step ``ms`` after the agent's next speech onset, without waiting for its turn to end.
+
+    The next step may be a hang-up: a caller who leaves in the middle of a sentence.
+    """
 
     ms: int
+
+
+@attrs.frozen
+class Backchannel:
+    """A sound of listening, begun ``after_ms`` behind the agent's next onset: no turn, and no reason to stop."""
+
+    text: str
+    after_ms: int = 700
 
 
 @attrs.frozen
@@ -58,7 +92,45 @@ class HangUp:
     """Close the call as soon as everything said has been sent."""
 
 
-CallerStep = Say | PlayWav | Wait | BargeIn | HangUp
+CallerStep = Say | PlayWav | Wait | Silence | BargeIn | Backchannel | HangUp
+
+
+@attrs.frozen
+class Persona:
+    """Who calls: ``voice`` is one of VOICES; ``about`` is for the reader of the file and of the report."""
+
+    voice: str = "slt"
+    about: str = ""
+
+
+@attrs.frozen
+class Gaps:
+    """Audio that the line loses: of every ``every_ms`` of the caller's speech, ``lose_ms`` are silent."""
+
+    every_ms: int
+    lose_ms: int
+
+
+@attrs.frozen
+class PhoneLine:
+    """What happens to the caller's speech before it is sent.
+
+    ``band_hz``: nothing above half of it passes, as on a line sampled at that rate (8000 is a telephone's).
+    ``snr_db``: white noise under the speech, that many decibels below its level.
+    """
+
+    band_hz: int | None = None
+    snr_db: float | None = None
+    gaps: Gaps | None = None
+
+
+@attrs.frozen
+class Faults:
+    """What goes wrong around the agent: knobs of :class:`simulation.behaviour.Behaviour`, and of the engine
+    (``delay_seconds``, ``fail_status``)."""
+
+    vapi: Mapping[str, Any] = attrs.field(factory=dict)
+    engine: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -67,6 +139,21 @@ class ToolCall:
 
     tool: str
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ToolExpectation:
+    """One call that must be made.
+
+    ``arguments``: exactly these, but for those of ``matching``, which must match a pattern as a whole (of their text).
+    ``answer``: a pattern found in what the model heard; ``refused``: whether that was an error; None: either will do.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    matching: Mapping[str, str] = attrs.field(factory=dict)
+    answer: str | None = None
+    refused: bool | None = None
 
 
 @attrs.frozen
@@ -83,25 +170,45 @@ class AgentTurn:
 
 @attrs.frozen
 class RowExpectation:
-    """At least one row of ``table`` matches ``where``, and every row that does has the values of ``values``."""
+    """At least one row of ``table`` matches ``where``, and every row that does has the values of ``values``.
+
+    ``absent``: no row matches ``where``, in place of that.
+    """
 
     table: str
     where: Mapping[str, Any]
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = attrs.field(factory=dict)
+    absent: bool = False
 
 
 @attrs.frozen
 class Expectations:
-    """``tools`` is the exact list of calls, in order; ``ending`` is one of ENDINGS, or None when any will do."""
+    """What must come of the call.
 
-    tools: tuple[ToolCall, ...] = ()
+    ``tools``: all calls, no more and no fewer; in this order unless ``order`` is ``any``. ``never``: tools that must
+    not be called at all. ``unchanged``: tables that must be after the call as they were before it. ``said`` and
+    ``never_said``: phrases the caller must hear, or not hear, from the agent, as whole words, whatever case and signs.
+    ``limits``: the most a measure may be, by its name in LIMITS; one that could not be taken fails.
+    ``ending``: one of ENDINGS, or None when any will do.
+    """
+
+    tools: tuple[ToolExpectation, ...] = ()
+    order: Literal["same", "any"] = "same"
+    never: tuple[str, ...] = ()
     rows: tuple[RowExpectation, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    never_said: tuple[str, ...] = ()
+    limits: Mapping[str, float] = attrs.field(factory=dict)
     ending: str | None = None
 
 
 @attrs.frozen
 class Scenario:
-    """One conversation; ``agent[0]`` is the greeting, each later entry answers one turn of the caller."""
+    """One conversation; ``agent[0]`` is the greeting, each later entry answers one turn of the caller.
+
+    ``opening``: who speaks first. ``seed``: of everything in the simulated world that is drawn.
+    """
 
     name: str
     caller: tuple[CallerStep, ...]
@@ -109,14 +216,28 @@ class Scenario:
     expect: Expectations = attrs.field(factory=Expectations)
     policy: Policy = "verified"
     fixture: str = "bank"
+    about: str = ""
+    persona: Persona = attrs.field(factory=Persona)
+    opening: Literal["agent", "caller"] = "agent"
+    line: PhoneLine = attrs.field(factory=PhoneLine)
+    faults: Faults = attrs.field(factory=Faults)
+    seed: int = 0
     path: Path = Path("scenario.yaml")
     schema: int = 1
 
     @property
     def caller_lines(self) -> tuple[str, ...]:
-        """The words of each of the caller's turns, in order; a recording is named by its file."""
-        spoken = [step for step in self.caller if isinstance(step, Say | PlayWav)]
-        return tuple(step.text if isinstance(step, Say) else step.path.name for step in spoken)
+        """The words of each of the caller's turns, in order; a recording without words is named by its file."""
+        return tuple(
+            step.text if isinstance(step, Say) else step.words or step.path.name
+            for step in self.caller
+            if isinstance(step, Say | PlayWav)
+        )
+
+    @property
+    def backchannels(self) -> tuple[str, ...]:
+        """What the caller says without taking a turn, in order."""
+        return tuple(step.text for step in self.caller if isinstance(step, Backchannel))
 
 
 def load_scenario(path: Path) -> Scenario:

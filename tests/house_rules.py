@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "torture", "fuzz", "bench")
+ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "sandbox", "stress", "torture", "fuzz", "bench")
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 
@@ -136,6 +136,8 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "tools": ("tools", "db", "runtime.limits"),
     "db": ("db", "runtime.limits"),
     "simulation": ("simulation",),
+    "sandbox": ("sandbox", "runtime", "db", "simulation", "torture.determinism", "torture.workers"),
+    "stress": ("stress", "sandbox", "runtime", "db", "simulation"),
     "torture": ("torture", "runtime", "db", "simulation"),
     "fuzz": ("fuzz", "torture", "runtime", "db", "simulation", "bench"),
     "bench": ("bench", "db.embedded"),
