@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from runtime.cli_network import gateway, tunnel
+from runtime.cli_run import run
 from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
 from runtime.masking import Masker
@@ -34,6 +35,7 @@ simulate = typer.Typer(help="One part of the simulated world, by itself.", no_ar
 app.add_typer(simulate, name="simulate")
 app.add_typer(gateway, name="gateway")
 app.add_typer(tunnel, name="tunnel")
+app.command("run")(run)
 
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")]
 ScenarioOption = Annotated[Path, typer.Option(help="The conversation to hold.")]

@@ -30,10 +30,12 @@ from simulation import events as simulated
 from simulation.artifacts import write_artifacts
 from simulation.caller import Caller
 from simulation.caller_report import CallerReport
-from simulation.checks import Check, check_expectations
+from simulation.checks import Check, check_expectations, tables_of
 from simulation.engine import Engine, open_engine
+from simulation.evidence import Evidence, Rows
 from simulation.scenario import Scenario, ScenarioError, load_scenario
 from simulation.speech import Speech
+from simulation.vapi_call import SimulatedCall
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 
 SIMULATION_ID = "demo"
@@ -123,8 +125,11 @@ async def demo(options: DemoOptions, console: Console) -> bool:
             open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
         )
         settings = _settings(cloud, engine, scenario, options)
+        before = await _rows(database, scenario)
         report = await _call(settings, database, scenario, screen, options.protocol, speech)
-        return await _judge(scenario, report, cloud, engine, database, screen, folder)
+        call = await _ended_call(cloud)
+        told, rows = engine.events(SIMULATION_ID), await _rows(database, scenario)
+        return _judge(scenario, Evidence(report, call, told, rows, before), screen, folder)
 
 
 def _run_folder(runs: Path) -> Path:
@@ -182,30 +187,28 @@ async def _call(
     return report
 
 
-async def _judge(
-    scenario: Scenario,
-    report: CallerReport,
-    cloud: VapiCloud,
-    engine: Engine,
-    database: Database,
-    screen: Screen,
-    folder: Path,
-) -> bool:
+async def _rows(database: Database, scenario: Scenario) -> Rows:
+    return {table: await database.rows(table, {}) for table in sorted(tables_of(scenario))}
+
+
+async def _ended_call(cloud: VapiCloud) -> SimulatedCall | None:
     call = cloud.calls[-1] if cloud.calls else None
     if call is not None:
         with trio.move_on_after(5):
             await call.over.wait()
-    tables = {expected.table for expected in scenario.expect.rows}
-    rows = {table: await database.rows(table, {}) for table in sorted(tables)}
-    checks = check_expectations(scenario, report, call, engine.events(SIMULATION_ID), rows)
+    return call
+
+
+def _judge(scenario: Scenario, evidence: Evidence, screen: Screen, folder: Path) -> bool:
+    checks = check_expectations(scenario, evidence)
     made = write_artifacts(
-        folder, scenario, report, call, checks,
+        folder, scenario, evidence.report, evidence.cloud_call, checks,
         events=_as_simulated(screen.events), drops=_drops(screen), mask=screen.masker.masked,
     )  # fmt: skip
-    _print_verdict(screen, report, checks)
+    _print_verdict(screen, evidence.report, checks)
     for path in (made.call_wav, made.timeline_png, made.trace_jsonl, made.summary_json):
         screen.console.print(str(path), style="dim", soft_wrap=True)
-    return all(check.passed for check in checks)
+    return not any(check.failed for check in checks)
 
 
 def _drops(screen: Screen) -> dict[str, int]:
@@ -227,9 +230,11 @@ def _print_verdict(screen: Screen, report: CallerReport, checks: Sequence[Check]
         console.print(f"[cyan]caller[/cyan]  “{escape(text(turn.text))}”[dim]{gap}; {response}[/dim]")
     table = Table(box=None, show_header=False, pad_edge=False)
     for check in checks:
-        mark = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
-        table.add_row(mark, escape(check.name), f"[dim]{escape(text(check.detail))}[/dim]")
+        mark = "[red]FAILED[/red]" if check.failed else "[green]passed[/green]"
+        mark = mark if check.checked else "[yellow]not checked[/yellow]"
+        table.add_row(mark, escape(text(check.name)), f"[dim]{escape(text(check.detail))}[/dim]")
     console.print()
     console.print(table)
-    failed = sum(not check.passed for check in checks)
-    console.print(f"\n{len(checks) - failed} checks passed, {failed} failed")
+    failed, unchecked = sum(check.failed for check in checks), sum(not check.checked for check in checks)
+    left = f", {unchecked} not checked" if unchecked else ""
+    console.print(f"\n{len(checks) - failed - unchecked} checks passed, {failed} failed{left}")

@@ -31,7 +31,8 @@ class Conversation:
     """One scenario, held once and graded.
 
     ``attempt`` counts from 1 within a scenario. ``seconds`` is how long the call was, by the clock it was held under.
-    ``latencies`` is ``latency_ms`` of ``summary.json``. ``problem``: why it could not be held; then there are no checks.
+    ``latencies`` is ``latency_ms`` of ``summary.json``. ``problem``: why it could not be held; there are no checks
+    then. ``cost_dollars``: what Vapi says it cost, where it says so.
     """
 
     scenario: str
@@ -46,6 +47,7 @@ class Conversation:
     transcript: tuple[Line, ...] = ()
     folder: Path | None = None
     problem: str = ""
+    cost_dollars: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -86,7 +88,6 @@ class Verdict:
 
     conversations: tuple[Conversation, ...]
     how: str
-    seed: int | None
     wall_seconds: float
 
     @property

@@ -9,10 +9,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from simulation.caller_report import CallerReport, place
-from simulation.checks import Check
+from simulation.caller_report import CallerReport
+from simulation.check import Check
 from simulation.events import Event
+from simulation.measures import measure
 from simulation.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, seconds_of
+from simulation.playout import place
 from simulation.scenario import Scenario
 from simulation.speech import write_wav
 from simulation.timeline import Picture, ToolMark, draw
@@ -77,10 +79,12 @@ def write_artifacts(
 
 
 def _passed(checks: Sequence[Check]) -> str:
-    failed = [check.name for check in checks if not check.passed]
-    if not checks:
+    failed = [check.name for check in checks if check.failed]
+    if not any(check.checked for check in checks):
         return "nothing was checked"
-    return f"{len(checks)} checks passed" if not failed else f"FAILED: {'; '.join(failed)}"
+    unchecked = sum(not check.checked for check in checks)
+    passed = f"{len(checks) - unchecked} checks passed" + (f", {unchecked} not checked" if unchecked else "")
+    return f"FAILED: {'; '.join(failed)}" if failed else passed
 
 
 def voices(report: CallerReport) -> tuple[Samples, Samples]:
@@ -122,12 +126,6 @@ def tool_marks(report: CallerReport, call: SimulatedCall | None) -> tuple[ToolMa
     )
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile; None of nothing."""
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else None
-
-
 def summary(
     report: CallerReport, call: SimulatedCall | None, checks: Sequence[Check], drops: Mapping[str, int]
 ) -> dict[str, Any]:
@@ -162,16 +160,29 @@ def summary(
 
 
 def latencies(report: CallerReport) -> dict[str, Any]:
-    """The measures of the turns, in milliseconds; see :class:`simulation.caller_report.CallerTurn`."""
-    responses = [turn.response_ms for turn in report.turns if turn.response_ms is not None]
+    """The measures, milliseconds but for the counts; see :class:`simulation.measures.Measures` for what each means.
+
+    ``turn_gap`` and ``tail``: see :class:`simulation.caller_report.CallerTurn`.
+    """
+    taken = measure(report)
     gaps = [turn.turn_gap_ms for turn in report.turns if turn.turn_gap_ms is not None and not turn.barge_in]
-    stops = [turn.stop_ms for turn in report.turns if turn.stop_ms is not None]
     return {
-        "response": [round(value, 1) for value in responses],
-        "response_p50": percentile(responses, 0.5),
-        "response_max": max(responses, default=None),
-        "turn_gap": [round(value, 1) for value in gaps],
-        "tail": [round(speech.tail_ms, 1) for speech in report.agent_speech],
-        "barge_in_stop": [round(value, 1) for value in stops],
+        "greeting": _rounded(taken.greeting_ms),
+        "response": [_rounded(value) for value in taken.response_ms],
+        "response_p50": _rounded(taken.response_p50_ms),
+        "response_p95": _rounded(taken.response_p95_ms),
+        "response_max": _rounded(max(taken.response_ms, default=None)),
+        "unanswered": taken.unanswered,
+        "turn_gap": [_rounded(value) for value in gaps],
+        "tail": [_rounded(speech.tail_ms) for speech in report.agent_speech],
+        "barge_in_stop": [_rounded(value) for value in taken.barge_in_stop_ms],
+        "unyielded": taken.unyielded,
+        "false_interruptions": taken.value_of("false_interruptions"),
+        "talk_over": _rounded(taken.talk_over_ms),
+        "dead_air": _rounded(taken.dead_air_ms),
         "instrument_lateness_max": round(report.lateness_ms, 2),
     }
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 1)

@@ -6,7 +6,6 @@ binary one in json mode, breaks the protocol and ends the call, as the hosted ac
 """
 
 import base64
-import bisect
 import json
 from collections import deque
 from typing import Literal
@@ -15,10 +14,11 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from simulation.caller_report import Chunk, Utterance
+from simulation.caller_report import Utterance
 from simulation.events import EventLog
 from simulation.pcm import BYTES_PER_SAMPLE, FRAME_BYTES, frames_of, seconds_of
-from simulation.voice_activity import VoiceActivity, speech_segments
+from simulation.playout import Chunk, Playout
+from simulation.voice_activity import Segment, VoiceActivity, refined, speech_segments
 
 Protocol = Literal["binary", "json"]
 SEND_STALL_SECONDS = 10.0
@@ -27,6 +27,24 @@ NO_ANSWER_CODE = 1011
 
 class ProtocolBroken(Exception):
     """The agent sent what the channel's protocol forbids."""
+
+
+@attrs.frozen
+class Sound:
+    """Something to be said: ``pcm`` as it is to be sent, and where the words lie in it, in samples."""
+
+    pcm: bytes = attrs.field(default=b"", repr=lambda pcm: f"{len(pcm)} bytes")
+    speech: tuple[Segment, ...] = ()
+
+    @classmethod
+    def of(cls, recording: bytes, sent: bytes | None = None) -> "Sound":
+        """``recording``, or what a bad line makes of it (``sent``, as long); the words are sought in the recording.
+
+        Where none are found all of it counts.
+        """
+        found = tuple(refined(recording, segment) for segment in speech_segments(recording))
+        whole = Segment(0, len(recording) // BYTES_PER_SAMPLE)
+        return cls(recording if sent is None else sent, found or (whole,))
 
 
 @attrs.define(eq=False)
@@ -40,12 +58,15 @@ class Line:
     """Of a message; 20 ms is what the channel promises, a multiple of it costs a long simulation less."""
     opened: float = attrs.field(factory=trio.current_time)
     sent: bytearray = attrs.field(factory=bytearray, repr=False)
-    received: list[Chunk] = attrs.field(factory=list, repr=False)
+    playout: Playout = attrs.field(factory=Playout)
     utterances: list[Utterance] = attrs.field(factory=list)
+    backchannels: list[Utterance] = attrs.field(factory=list)
     violations: list[str] = attrs.field(factory=list)
     hearing: VoiceActivity = attrs.field(factory=VoiceActivity, repr=False)
     onset_at: float | None = None
-    """When the message with the first sample of the agent's present speech arrived, until it is forgotten."""
+    """When the first audible sample of the agent's present speech plays, until it is forgotten."""
+    holds_floor: bool = False
+    """The next turn is the caller's without a word of the agent's, until the agent speaks."""
     close_code: int | None = None
     close_reason: str | None = None
     lateness: float = 0.0
@@ -54,11 +75,10 @@ class Line:
     ended_at: float = 0.0
     over: trio.Event = attrs.field(factory=trio.Event, repr=False)
     news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, repr=False)
-    _starts: list[int] = attrs.field(factory=list, repr=False)
-    _bytes: int = 0
     _frames: deque[bytes] = attrs.field(factory=deque, repr=False)
     _speaking: trio.Event | None = None
-    _first_sent_at: float | None = None
+    _sent_at: list[float] = attrs.field(factory=list, repr=False)
+    """When each frame of what is being said went out; of frames that catch up, when it plays behind the one before."""
     _stopping: bool = False
     _stopped: trio.Event = attrs.field(factory=trio.Event, repr=False)
 
@@ -74,20 +94,25 @@ class Line:
         self.over.set()
         self.news.unpark_all()
 
-    async def speak(self, pcm: bytes, text: str, *, barge_in: bool = False) -> Utterance:
-        """Send ``pcm`` in place of silence, beginning with the next frame; returns when its last frame has gone."""
-        frames = frames_of(pcm, self.frame_bytes)
+    async def speak(
+        self, sound: Sound, text: str, *, barge_in: bool = False, leaves: bool = False, takes_turn: bool = True
+    ) -> Utterance:
+        """Send ``sound`` in place of silence, beginning with the next frame; returns when its last frame has gone."""
         done = trio.Event()
-        self._frames.extend(frames)
+        self._sent_at.clear()
+        self._frames.extend(frames_of(sound.pcm, self.frame_bytes))
         self._speaking = done
         await done.wait()
-        segments = speech_segments(pcm)
-        last_sample = segments[-1].end if segments else len(pcm) // BYTES_PER_SAMPLE
-        started = self._first_sent_at or 0.0
-        last = started + (max(0, last_sample - 1) * BYTES_PER_SAMPLE // self.frame_bytes) * seconds_of(self.frame_bytes)
-        said = Utterance(text, started, last, barge_in)
-        self.utterances.append(said)
+        one = seconds_of(BYTES_PER_SAMPLE)
+        spans = tuple((self._said_at(part.start), self._said_at(part.end - 1) + one) for part in sound.speech)
+        said = Utterance(text, spans[0][0], spans[-1][1], barge_in, spans, leaves)
+        (self.utterances if takes_turn else self.backchannels).append(said)
         return said
+
+    def _said_at(self, sample: int) -> float:
+        """When that sample of what was just said went out: its frame's time, and its place in the frame."""
+        frame, into = divmod(max(0, sample) * BYTES_PER_SAMPLE, self.frame_bytes)
+        return self._sent_at[frame] + seconds_of(into) if frame < len(self._sent_at) else self.now()
 
     async def stop_sending(self) -> None:
         """End the sender after the frame it is at, so that a close frame can follow; the caller bounds the wait."""
@@ -102,6 +127,8 @@ class Line:
             while not self._stopping:
                 due = start + count * seconds_of(self.frame_bytes)
                 await trio.sleep_until(due)
+                if self._stopping:
+                    return
                 self.lateness = max(self.lateness, trio.current_time() - due)
                 await self._send_next()
                 count += 1
@@ -116,8 +143,9 @@ class Line:
     async def _send_next(self) -> None:
         frame = self._frames.popleft() if self._frames else bytes(self.frame_bytes)
         speaking = self._speaking
-        if speaking is not None and self._first_sent_at is None:
-            self._first_sent_at = self.now()
+        if speaking is not None:
+            played_until = self._sent_at[-1] + seconds_of(self.frame_bytes) if self._sent_at else 0.0
+            self._sent_at.append(max(self.now(), played_until))
         self.sent += frame  # before it goes: what was cut short may have arrived all the same
         with trio.fail_after(SEND_STALL_SECONDS):
             await self.connection.send_message(self._encoded(frame))
@@ -174,15 +202,15 @@ class Line:
         self.log.add("caller", "violation", what=what)
 
     def _hear(self, pcm: bytes) -> None:
-        self._starts.append(self._bytes // BYTES_PER_SAMPLE)
-        self._bytes += len(pcm)
-        self.received.append(Chunk(self.now(), pcm))
+        placed = self.playout.add(Chunk(self.now(), pcm))
         if len(pcm) % BYTES_PER_SAMPLE:
             self.violate(f"half a sample: a message of {len(pcm)} bytes")
+        if placed.divides:
+            self.hearing.break_off()
         self.hearing.feed(pcm)
         if self.hearing.onset is not None and self.onset_at is None:
-            # The detector is sure 50 ms into the speech; the onset lies in the message that began it.
-            self.onset_at = self.received[max(0, bisect.bisect_right(self._starts, self.hearing.onset) - 1)].at
+            # The detector is sure 50 ms into the speech, and dates it back.
+            self.onset_at = self.playout.onset_at(self.hearing.onset)
             self.log.add("caller", "agent-heard")
         self.news.unpark_all()
 
@@ -190,4 +218,3 @@ class Line:
         """What the agent said so far is answered; only what it says from now on is its next turn."""
         self.hearing.forget()
         self.onset_at = None
-        self._first_sent_at = None

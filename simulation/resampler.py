@@ -31,17 +31,17 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
         return samples.copy()
     taps, half = _filter(up, down)
     count = -(-len(samples) * up // down)
-    # Output sample n sits at n*down/up input samples; its phase picks every up-th tap of the filter.
-    positions = np.arange(count) * down
-    firsts, phases = positions // up, positions % up
     reach = half // up
     padded = np.concatenate([np.zeros(reach), samples, np.zeros(reach + 1)])
-    output = np.zeros(count)
     offsets = np.arange(-reach, reach + 1)
-    for phase in range(up):
-        chosen = np.flatnonzero(phases == phase)
-        windows = padded[firsts[chosen][:, None] + offsets + reach]
-        output[chosen] = windows @ _weights(taps, half, phase, offsets * up)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(offsets))
+    output = np.zeros(count)
+    # Output sample n sits at n*down/up input samples. Every up-th has the same phase, and down samples lie between.
+    for n in range(min(up, count)):
+        first, phase = divmod(n * down, up)
+        chosen = windows[first::down][: len(output[n::up])]
+        # Not a product of matrices: those are summed in an order that depends on the machine's threads.
+        output[n::up] = np.einsum("ij,j->i", chosen, _weights(taps, half, phase, offsets * up))
     return output
 
 

@@ -185,9 +185,10 @@ class RowExpectation:
 class Expectations:
     """What must come of the call.
 
-    ``tools``: all calls, no more and no fewer; in this order unless ``order`` is ``any``. ``never``: tools that must
-    not be called at all. ``unchanged``: tables that must be after the call as they were before it. ``said`` and
-    ``never_said``: phrases the caller must hear, or not hear, from the agent, as whole words, whatever case and signs.
+    ``tools``: all calls, no more and no fewer (none named: none may be made); in this order unless ``order`` is
+    ``any``. ``never``: tools that must not be called at all. ``unchanged``: tables that must be after the call as they
+    were before it. ``said`` and ``never_said``: phrases the caller must hear, or not hear, from the agent, as whole
+    words, whatever case and signs.
     ``limits``: the most a measure may be, by its name in LIMITS; one that could not be taken fails.
     ``ending``: one of ENDINGS, or None when any will do.
     """

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
 from yaml.nodes import Node
@@ -11,7 +11,7 @@ from simulation.behaviour import Behaviour
 from simulation.scenario import Faults
 from simulation.scenario_nodes import Reader
 
-ENGINE_KNOBS: dict[str, Any] = {"delay_seconds": float, "fail_status": int}
+ENGINE_KNOBS: Final[dict[str, Any]] = {"delay_seconds": float, "fail_status": int}
 
 
 def vapi_knobs() -> dict[str, Any]:

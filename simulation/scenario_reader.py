@@ -1,7 +1,7 @@
 """A scenario's YAML to a :class:`~simulation.scenario.Scenario`; every error names the line and what would be right."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from yaml.nodes import Node
 
@@ -43,7 +43,7 @@ TOP_KEYS = (
 STEP_KEYS = ("say", "wav", "wait", "silence", "barge_in", "backchannel", "hang_up")
 EXPECT_KEYS = ("tools", "order", "never", "rows", "unchanged", "said", "never_said", "limits", "ending")
 TOOL_KEYS = ("tool", "arguments", "matching", "answer", "refused")
-EXTRA_KEYS = {"backchannel": "after", "wav": "words"}
+EXTRA_KEYS: Final = {"backchannel": "after", "wav": "words"}
 """What may stand beside the one key of a step."""
 
 

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from simulation.caller_report import CallerReport
+from simulation.measures import measure
 from simulation.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 
 INK = "#1f2933"
@@ -29,6 +30,8 @@ COLUMNS = 2_400
 """Points across the picture; each shows the highest and lowest sample of its span."""
 LABEL_CHARACTERS = 34
 LABEL_LINES = 2
+BACKCHANNEL_HEIGHT = 0.80
+"""Beneath the labels of the turns, which stand at the top; in shares of the panel."""
 MIN_TAIL_MS = 200.0
 
 
@@ -107,10 +110,10 @@ def _bare(axes: Axes) -> None:
         side.set_visible(False)
 
 
-def _label(axes: Axes, at: float, text: str, colour: str) -> None:
+def _label(axes: Axes, at: float, text: str, colour: str, *, height: float = 0.985) -> None:
     axes.annotate(
         "\n".join(textwrap.wrap(text, LABEL_CHARACTERS, max_lines=LABEL_LINES, placeholder=" …")),
-        (at, 0.985),
+        (at, height),
         xycoords=("data", "axes fraction"),
         xytext=(4, 0),
         textcoords="offset points",
@@ -126,8 +129,13 @@ def _turns(axes: Axes, report: CallerReport) -> None:
         axes.axvline(turn.started_at, color=CALLER, linewidth=0.9, alpha=0.6, zorder=2)
         mark = " (barge-in)" if turn.barge_in else ""
         _label(axes, turn.started_at, f"{number}{mark}  {turn.text}", CALLER)
-        if turn.response_ms is not None:
-            _label_below(axes, turn.last_speech_at, f"answered after {turn.response_ms:.0f} ms")
+        below = [] if turn.response_ms is None else [f"answered after {turn.response_ms:.0f} ms"]
+        if turn.stop_ms is not None:
+            below.insert(0, f"agent stopped after {turn.stop_ms:.0f} ms")
+        _label_below(axes, turn.last_speech_at, "\n".join(below))
+    for said in report.backchannels:
+        axes.axvline(said.started_at, color=CALLER, linewidth=0.9, alpha=0.6, linestyle=(0, (2, 3)), zorder=2)
+        _label(axes, said.started_at, f"({said.text})", CALLER, height=BACKCHANNEL_HEIGHT)
 
 
 def _label_below(axes: Axes, at: float, text: str, colour: str = FAINT) -> None:
@@ -146,6 +154,9 @@ def _label_below(axes: Axes, at: float, text: str, colour: str = FAINT) -> None:
 
 def _agent_turns(axes: Axes, report: CallerReport) -> None:
     """Onsets, and the silence received behind each stretch of speech: shaded as long as it is, wherever it came."""
+    greeting_ms = measure(report).greeting_ms
+    if greeting_ms is not None:
+        _label_below(axes, 0.0, f"greeting after {greeting_ms:.0f} ms")
     for speech in report.agent_speech:
         axes.axvline(speech.onset_at, color=AGENT, linewidth=0.9, alpha=0.6, zorder=2)
         if speech.tail_ms >= MIN_TAIL_MS:

@@ -23,6 +23,7 @@ from simulation.scenario import AgentTurn
 from simulation.speech import Tones, Voice
 from simulation.vapi_account import VapiCloud
 from simulation.vapi_call import SimulatedCall
+from simulation.vapi_reports import report_end
 from simulation.vapi_rest import Rest
 from simulation.vapi_socket import CallSocket, Casting
 from simulation.webhook_client import WebhookClient
@@ -124,6 +125,7 @@ async def _serve_socket(cloud: VapiCloud, webhooks: WebhookClient, stream: trio.
             finally:
                 call.end(NEVER_CONNECTED, by="client")
                 call.over.set()
+            await report_end(call, webhooks)
     except trio.TooSlowError:
         _log.debug("a connection did not complete its handshake")
     except Exception:  # noqa: BLE001  # the connection's barrier

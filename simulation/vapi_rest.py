@@ -6,21 +6,24 @@ body's shape, the call's own rules, the account's slots.
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 import trio
 
-from simulation.events import mono_now
+from simulation.events import mono_now, wall_now
 from simulation.http_server import HttpReply, HttpRequest, json_reply
+from simulation.shapes import Shape, list_of, text
 from simulation.vapi_account import VapiCloud
 from simulation.vapi_call import SimulatedCall
+from simulation.vapi_listing import listed
 from simulation.vapi_names import CLIENT_INBOUND_MESSAGES
 from simulation.vapi_requests import complaints_about
 
-MAX_LISTED = 1_000
-DEFAULT_LISTED = 100
+UPDATE_CALL = Shape({"name": text(40)})
+DELETE_CALL = Shape({"ids": list_of(text())})
+LIMIT_REACHED = "call.start.error-subscription-concurrency-limit-reached"
 INVALID_KEY = "Invalid Key. Hot tip, you may be using the private key instead of the public key, or vice versa."
 OVER_LIMIT = "Over Concurrency Limit. Check Out Our Docs To Raise It."
 PHRASES: Final = {
@@ -43,10 +46,14 @@ def nest_error(status: int, message: str | list[str]) -> HttpReply:
 
 @attrs.frozen(eq=False)
 class Rest:
-    """Answers the cloud's REST requests. ``expire`` starts the watch over a call that nobody dials."""
+    """Answers the cloud's REST requests. ``expire`` starts the watch over a call that nobody dials.
+
+    Mutable: ``deleted`` (ids of calls whose data is gone; the cloud's own record of them stays).
+    """
 
     cloud: VapiCloud
     expire: Callable[[SimulatedCall], None]
+    deleted: set[str] = attrs.field(factory=set)
 
     async def answer(self, request: HttpRequest) -> HttpReply | None:
         """The reply to ``request``; None drops the connection. Cancelled: a call that was made stays made."""
@@ -67,8 +74,10 @@ class Rest:
             return nest_error(401, INVALID_KEY)
         if request.method == "POST" and len(parts) == 1:
             return await self._create(request.body)
-        if request.method == "GET":
-            return self._get(parts[1]) if len(parts) == 2 else self._list(request.query.get("limit"))
+        if request.method == "GET" and len(parts) == 1:
+            return self._list(request.query)
+        if len(parts) == 2 and request.method in ("GET", "PATCH", "DELETE"):
+            return self._one(request.method, parts[1], request.body)
         return nest_error(404, f"Cannot {request.method} {request.path}")
 
     async def _create(self, body: bytes) -> HttpReply | None:
@@ -87,12 +96,16 @@ class Rest:
         complaints = complaints_about(request, strict_parameters=behaviour.strict_parameters)
         if complaints:
             return nest_error(400, complaints)
-        if self.cloud.active_calls >= self.cloud.slots:
+        full = self.cloud.active_calls >= self.cloud.slots
+        if full and behaviour.over_limit == "refused":
             return nest_error(400, OVER_LIMIT)
         call = self.cloud.new_call(str(uuid.UUID(int=self.cloud.rng.getrandbits(128), version=4)), request)
         self.expire(call)
         # As it is now: a slow reply must not tell of an end that came while it was under way.
         created = self._created(call)
+        if full:
+            call.end(LIMIT_REACHED, by="vapi")
+            call.over.set()
         await trio.sleep(behaviour.post_delay_seconds)
         return None if behaviour.lose_reply else created
 
@@ -103,14 +116,28 @@ class Rest:
         limits = {
             "concurrencyBlocked": remaining <= 0,
             "concurrencyLimit": self.cloud.slots,
-            "remainingConcurrentCalls": remaining,
+            "remainingConcurrentCalls": max(0, remaining),
         }
         return json_reply(201, call.as_json() | {"transport": transport, "subscriptionLimits": limits})
 
-    def _get(self, call_id: str) -> HttpReply:
+    def _one(self, method: str, call_id: str, body: bytes) -> HttpReply:
+        """GET, PATCH (of the name, nothing else) or DELETE (of the data; the call itself goes on) of one call."""
         call = self.cloud.find(call_id)
-        if call is None:
+        if call is None or call_id in self.deleted:
             return nest_error(404, f"Couldn't Find Call. `{call_id}` Does Not Exist.")
+        if method == "GET":
+            return json_reply(200, self._shown(call))
+        try:
+            asked = json.loads(body)
+        except ValueError as error:
+            return nest_error(400, f"Unexpected token in JSON: {error}")
+        complaints = (UPDATE_CALL if method == "PATCH" else DELETE_CALL)(asked, "")
+        if complaints:
+            return nest_error(400, complaints)
+        if method == "PATCH":
+            call.request, call.updated_at = {**call.request, **asked}, wall_now()
+        else:
+            self.deleted.update(asked.get("ids") or [call_id])
         return json_reply(200, self._shown(call))
 
     def _shown(self, call: SimulatedCall) -> dict[str, Any]:
@@ -122,12 +149,9 @@ class Rest:
         }
         return call.as_json(monitor if ripe else None) | {"transport": transport}
 
-    def _list(self, limit: str | None) -> HttpReply:
-        """The newest first, at most ``limit`` (1 to 1,000; 100 when not given)."""
-        if limit is not None and not (limit.isdecimal() and 1 <= int(limit) <= MAX_LISTED):
-            return nest_error(400, [f"limit must not be greater than {MAX_LISTED}"])
-        newest = self.cloud.calls[::-1][: int(limit or DEFAULT_LISTED)]
-        return json_reply(200, [self._shown(call) for call in newest])
+    def _list(self, query: Mapping[str, str]) -> HttpReply:
+        found, complaints = listed([call for call in self.cloud.calls if call.id not in self.deleted], query)
+        return nest_error(400, complaints) if complaints else json_reply(200, [self._shown(call) for call in found])
 
     def _control(self, call_id: str, body: bytes) -> HttpReply:
         """A controlUrl: no key by default; 200 means accepted, no more; the connection closes (both measured)."""

@@ -52,7 +52,8 @@ class Script:
 
     async def run(self) -> None:
         """Greet, then answer each turn of the caller with the next entry of the script; then listen in silence."""
-        entries = iter(self.agent)
+        # With nothing scripted the assistant says its firstMessage, and does so in the mode that waits as well.
+        entries = iter(self.agent or (AgentTurn(say=self.call.assistant.get("firstMessage") or ""),))
         if self.call.assistant.get("firstMessageMode") != "assistant-waits-for-user":
             await self._greet(entries)
         async for _ in self._turns[1]:
@@ -61,9 +62,8 @@ class Script:
                 await self._perform(entry)
 
     async def _greet(self, entries: Iterator[AgentTurn]) -> None:
-        greeting = next(entries, None) or AgentTurn(say=self.call.assistant.get("firstMessage") or "")
         self._interruptible = bool(self.call.assistant.get("firstMessageInterruptionsEnabled"))
-        await self._perform(greeting)
+        await self._perform(next(entries))
         self._interruptible = True
 
     async def _perform(self, entry: AgentTurn) -> None:
@@ -107,8 +107,8 @@ class Script:
     async def _transcribe(self, role: str, text: str) -> None:
         await self.tell({"type": "transcript", "role": role, "transcriptType": "final", "transcript": text})
         self._conversation.append({"role": role, "content": text})
-        # Recorded live frames have the field "conversation"; OpenAPI names it "messages".
-        await self.tell({"type": "conversation-update", "conversation": list(self._conversation)})
+        field = self.behaviour().conversation_field
+        await self.tell({"type": "conversation-update", field: list(self._conversation)})
 
     async def hear(self, pcm: bytes) -> None:
         """Judge the caller's audio: its speech starts, interrupts, or ends a turn."""
@@ -125,6 +125,19 @@ class Script:
             await self._interrupt()
         if self._hearing.silence_ms >= self.behaviour().endpointing_ms:
             await self._end_user_turn()
+
+    async def _announce_user_end(self) -> None:
+        """``speech-update stopped`` of the caller: now, or late and beside whatever comes of the turn."""
+        message = {"type": "speech-update", "status": "stopped", "role": "user", "turn": self._turn}
+        late_seconds = self.behaviour().late_user_stopped_ms / 1000
+        if late_seconds:
+            self.nursery.start_soon(self._tell_later, late_seconds, message)
+        else:
+            await self.tell(message)
+
+    async def _tell_later(self, after_seconds: float, message: Mapping[str, Any]) -> None:
+        await trio.sleep(after_seconds)
+        await self.tell(message)
 
     def _interrupting_ms(self) -> float:
         """Speech that interrupts: stopSpeakingPlan's voiceSeconds, or the time numWords words take to be spoken."""
@@ -144,7 +157,7 @@ class Script:
         spoken_ms = self._hearing.speech_ms
         self._hearing.forget()
         self._user_speaking = False
-        await self.tell({"type": "speech-update", "status": "stopped", "role": "user", "turn": self._turn})
+        await self._announce_user_end()
         if self.speaker.playing and not self.speaker.was_cut:
             # Too short to interrupt: a backchannel, not a turn.
             self.call.log.add("vapi", "backchannel", milliseconds=spoken_ms)

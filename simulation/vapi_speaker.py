@@ -5,6 +5,7 @@ that a PCM16 sample can straddle two; real time on average. What is cut short st
 """
 
 import random
+import struct
 from collections.abc import Callable
 
 import attrs
@@ -13,9 +14,8 @@ import trio
 from simulation.behaviour import Behaviour
 from simulation.pcm import BYTES_PER_SAMPLE, bytes_for, seconds_of
 
-CHUNKS_PER_PAIR = 2
 SIZE_SPREAD = 0.15
-CATCH_UP_PAIRS = 4
+CATCH_UP_ROUNDS = 4
 
 Outbox = trio.MemorySendChannel[str | bytes]
 
@@ -49,7 +49,7 @@ class Speaker:
             start = trio.current_time()
             position = 0
             while position < len(pcm) and not await self._cut_before(start + seconds_of(position) + self._late()):
-                for _ in range(CHUNKS_PER_PAIR):
+                for _ in range(self.behaviour().chunks_on_end):
                     chunk = pcm[position : position + self._size()]
                     position += len(chunk)
                     if chunk:
@@ -73,14 +73,23 @@ class Speaker:
         return self._cut.is_set()
 
     async def stream_silence(self) -> None:
-        """While ``streams_silence`` is set and nothing plays, send zero PCM at the same cadence; never returns."""
+        """While ``streams_silence`` is set and nothing plays, send silence at the same cadence; never returns."""
         due = trio.current_time()
         while True:
-            pair_seconds = CHUNKS_PER_PAIR * self.behaviour().chunk_ms / 1000
-            due = max(due + pair_seconds, trio.current_time() - CATCH_UP_PAIRS * pair_seconds)
+            behaviour = self.behaviour()
+            round_seconds = behaviour.chunks_on_end * behaviour.chunk_ms / 1000
+            due = max(due + round_seconds, trio.current_time() - CATCH_UP_ROUNDS * round_seconds)
             await trio.sleep_until(due)
             if self.behaviour().streams_silence and not self.playing:
-                await self._send(bytes(bytes_for(pair_seconds)))
+                await self._send(self._silence(bytes_for(round_seconds)))
+
+    def _silence(self, length: int) -> bytes:
+        """Zero PCM, or a noise floor no louder than ``silence_peak``."""
+        peak = self.behaviour().silence_peak
+        if not peak:
+            return bytes(length)
+        samples = [self.rng.randint(-peak, peak) for _ in range(length // BYTES_PER_SAMPLE)]
+        return struct.pack(f"<{len(samples)}h", *samples)
 
     async def _send(self, chunk: bytes) -> None:
         self._queued += len(chunk)

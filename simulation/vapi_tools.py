@@ -12,6 +12,7 @@ import trio
 from simulation.behaviour import Behaviour
 from simulation.events import mono_now, wall_now
 from simulation.scenario import ToolCall
+from simulation.tool_messages import FUNCTION_CALL, ToolMessage
 from simulation.vapi_call import SimulatedCall
 from simulation.webhook_client import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -21,7 +22,6 @@ from simulation.webhook_client import (
     WebhookClient,
     WebhookExchange,
     judge,
-    tool_message,
 )
 
 REDELIVERY_SECONDS = 0.05
@@ -39,9 +39,10 @@ class ToolCaller:
 
     async def call(self, calls: Sequence[ToolCall]) -> None:
         """The turn's calls, one POST after the other, or all in one when ``calls_together`` and of one server."""
+        behaviour = self.behaviour()
         numbered = [(f"call_{self.rng.getrandbits(96):024x}", call.tool, call.arguments) for call in calls]
         batches = [[entry] for entry in numbered]
-        if self.behaviour().calls_together:
+        if behaviour.calls_together and behaviour.shape != FUNCTION_CALL:
             batches = [list(group) for _, group in itertools.groupby(numbered, lambda entry: self._server(entry[1])[0])]
         for batch in batches:
             await self._notify(batch)
@@ -65,28 +66,31 @@ class ToolCaller:
     async def _deliver(self, batch: Sequence[NumberedCall]) -> None:
         """POST a batch, again as its server's backoffPlan says, and twice over when ``redeliver`` is set."""
         request = self._request(batch)
-        async with trio.open_nursery() as nursery:
-            if self.behaviour().redeliver:
-                nursery.start_soon(self._post_again, request)
-            await self._post_with_retries(request)
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(self._hang)
+            async with trio.open_nursery() as nursery:
+                if self.behaviour().redeliver:
+                    nursery.start_soon(self._post_again, request)
+                await self._post_with_retries(request)
+            waiting.cancel_scope.cancel()
+
+    async def _hang(self) -> None:
+        """Say that the assistant is delayed, once, if the answer takes that long."""
+        after = self.behaviour().hang_after_seconds
+        if after is not None:
+            await trio.sleep(after)
+            await self.tell({"type": "hang"})
 
     def _request(self, batch: Sequence[NumberedCall]) -> ToolRequest:
         behaviour = self.behaviour()
         url, server = self._server(batch[0][1])
-        call = self.record.as_json()
-        if not behaviour.call_id_in_body:
-            del call["id"]
-        body = tool_message(
-            call,
-            batch,
-            self.record.tools,
-            arguments_as_string=behaviour.arguments_as == "string",
-            timestamp_ms=int(wall_now() * 1000),
-        )
+        message = ToolMessage(self.record.as_json(), batch, self.record.tools, int(wall_now() * 1000))
         timeout = behaviour.tool_timeout_seconds or server.get("timeoutSeconds") or DEFAULT_TIMEOUT_SECONDS
-        # A blank X-Vapi-Secret is what public integrations see when no credential is attached.
-        headers = {"x-call-id": self.record.id, "x-vapi-secret": "", **(server.get("headers") or {})}
-        return ToolRequest(url, headers, body, tuple(batch), float(timeout))
+        headers = {"x-call-id": self.record.id} if behaviour.call_id_in_header else {}
+        if behaviour.blank_secret:
+            headers["x-vapi-secret"] = ""
+        headers |= server.get("headers") or {}
+        return ToolRequest(url, headers, message.as_json(behaviour), tuple(batch), float(timeout))
 
     async def _post_with_retries(self, request: ToolRequest) -> None:
         plan = self._server(request.calls[0][1])[1].get("backoffPlan") or {}
@@ -138,7 +142,7 @@ def _exchange(
         response=answer.body.decode("utf-8", "replace"),
         response_headers=answer.headers,
         seconds=answer.seconds,
-        verdicts=judge(answer, request.calls),
+        verdicts=judge(answer, request.calls, function_call=request.body["message"]["type"] == FUNCTION_CALL),
         started_mono=started,
         attempt=attempt,
         redelivered=redelivered,

@@ -11,7 +11,7 @@ That is how the voice_ws actor hears, and why an agent that sends nothing when i
 
 import attrs
 
-from simulation.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, mean_square, mean_square_at
+from simulation.pcm import BYTES_PER_SAMPLE, FULL_SCALE, SAMPLE_RATE_HZ, mean_square, mean_square_at, samples_of
 
 VAD_FRAME_MS = 10
 VAD_FRAME_SAMPLES = SAMPLE_RATE_HZ * VAD_FRAME_MS // 1000
@@ -21,6 +21,8 @@ HYSTERESIS_DB = 6.0
 MIN_SPEECH_FRAMES = 5
 
 _QUIET = bytes(VAD_FRAME_BYTES)
+_ONSET_PEAK = FULL_SCALE * 10 ** (THRESHOLD_DBFS / 20)
+_END_PEAK = FULL_SCALE * 10 ** ((THRESHOLD_DBFS - HYSTERESIS_DB) / 20)
 
 
 @attrs.frozen
@@ -36,7 +38,8 @@ class VoiceActivity:
     """A streaming detector: feed it bytes as they come, of any length, odd ones included.
 
     Mutable: ``_carry`` (bytes short of a frame), ``samples`` (samples judged), ``_active`` (the last frame was),
-    ``_run`` (active frames on end), ``_onset`` and ``_last`` (first and last sample of the speech being heard).
+    ``_run`` (active frames on end) and ``_run_start`` (the first sample of them), ``_onset`` and ``_last`` (first and
+    last sample of the speech being heard).
     """
 
     threshold_dbfs: float = THRESHOLD_DBFS
@@ -46,6 +49,7 @@ class VoiceActivity:
     _carry: bytes = b""
     _active: bool = False
     _run: int = 0
+    _run_start: int = 0
     _onset: int | None = None
     _last: int | None = None
     _on: float = attrs.field(init=False)
@@ -63,17 +67,32 @@ class VoiceActivity:
             self._judge(data[start : start + VAD_FRAME_BYTES])
         self._carry = data[whole:]
 
+    def break_off(self) -> None:
+        """The stream pauses: judge what is short of a frame by itself, so that no frame lies on both sides of the gap.
+
+        Half a sample waits on: its other half begins the next message.
+        """
+        whole = len(self._carry) - len(self._carry) % BYTES_PER_SAMPLE
+        if whole:
+            self._judge(self._carry[:whole])
+            self._carry = self._carry[whole:]
+        self._active = False
+        self._run = 0
+
     def _judge(self, frame: bytes) -> None:
         level = 0.0 if frame == _QUIET else mean_square(frame)
         self._active = level >= (self._off if self._active else self._on)
-        self.samples += VAD_FRAME_SAMPLES
+        began = self.samples
+        self.samples += len(frame) // BYTES_PER_SAMPLE
         if not self._active:
             self._run = 0
             return
         self._run += 1
+        if self._run == 1:
+            self._run_start = began
         if self._run >= self.min_speech_frames:
             if self._onset is None:
-                self._onset = self.samples - self._run * VAD_FRAME_SAMPLES
+                self._onset = self._run_start
             self._last = self.samples
 
     @property
@@ -107,6 +126,27 @@ class VoiceActivity:
         """Start anew: what was heard so far is answered. The count of samples goes on."""
         self._onset = self._last = None
         self._run = 0
+
+
+def first_audible(frame: bytes) -> int:
+    """The first sample of a frame with an onset in it that is as loud as the threshold; 0 when none is."""
+    return next((index for index, value in enumerate(samples_of(frame)) if abs(value) >= _ONSET_PEAK), 0)
+
+
+def behind_audible(frame: bytes) -> int:
+    """The sample behind the last one of a frame that is as loud as the lower threshold; its length when none is."""
+    samples = samples_of(frame)
+    while samples and abs(samples[-1]) < _END_PEAK:
+        samples.pop()
+    return len(samples) or len(frame) // BYTES_PER_SAMPLE
+
+
+def refined(pcm: bytes, segment: Segment) -> Segment:
+    """A stretch of ``pcm`` that was found frame by frame, to the sample: from its first audible one to its last."""
+    first, last = segment.start * BYTES_PER_SAMPLE, segment.end * BYTES_PER_SAMPLE
+    start = segment.start + first_audible(pcm[first : first + VAD_FRAME_BYTES])
+    end_frame = pcm[max(first, last - VAD_FRAME_BYTES) : last]
+    return Segment(start, segment.end - len(end_frame) // BYTES_PER_SAMPLE + behind_audible(end_frame))
 
 
 def speech_segments(pcm: bytes, *, min_silence_ms: float = 250.0) -> list[Segment]:

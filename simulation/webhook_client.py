@@ -1,8 +1,7 @@
 """Vapi's side of a tool call: the POST to the tool's own server, and what the model hears of the answer.
 
-Shapes: the live form of ``message.toolCallList`` (arguments as an object), with ``toolCalls`` and
-``toolWithToolCallList`` beside it; ``message.call.id`` and the header ``x-call-id``. Rules for the answer: Vapi's
-troubleshooting page for custom tools and OpenAPI's ToolCallResult.
+What the body looks like: :mod:`simulation.tool_messages`. Rules for the answer: Vapi's troubleshooting page for custom
+tools and OpenAPI's ToolCallResult.
 """
 
 import json
@@ -158,65 +157,35 @@ async def _read_answer(stream: trio.abc.Stream, connection: h11.Connection) -> t
             return status, headers, bytes(body)
 
 
-def tool_message(
-    call: Mapping[str, Any],
-    calls: Sequence[NumberedCall],
-    tools: Mapping[str, Mapping[str, Any]],
-    *,
-    arguments_as_string: bool,
-    timestamp_ms: int,
-) -> dict[str, Any]:
-    """The ``tool-calls`` envelope for ``calls`` of the call whose Call object is ``call``."""
-    entries = [
-        {
-            "id": call_id,
-            "type": "function",
-            "function": {
-                "name": name,
-                "arguments": json.dumps(arguments) if arguments_as_string else dict(arguments),
-            },
-        }
-        for call_id, name, arguments in calls
-    ]
-    with_tools = [
-        {**tools.get(name, {}), "toolCall": entry} for (_, name, _), entry in zip(calls, entries, strict=True)
-    ]
-    message: dict[str, Any] = {
-        "type": "tool-calls",
-        "timestamp": timestamp_ms,
-        "toolCalls": entries,
-        "toolCallList": entries,
-        "toolWithToolCallList": with_tools,
-        "artifact": {"messages": [], "messagesOpenAIFormatted": []},
-        "call": dict(call),
-        "assistant": call.get("assistant") or {},
-    }
-    return {"message": message}
+def judge(answer: Answer, calls: Sequence[NumberedCall], *, function_call: bool = False) -> tuple[Verdict, ...]:
+    """What the model hears for each of ``calls``, as the real service decides it.
 
-
-def judge(answer: Answer, calls: Sequence[NumberedCall]) -> tuple[Verdict, ...]:
-    """What the model hears for each of ``calls``, as the real service decides it."""
-    problem, results = _results_of(answer)
+    ``function_call``: the answer is to the deprecated message, which has no id and wants ``{"result": …}``.
+    """
+    problem, body = _body_of(answer)
+    results = body.get("results")
+    if function_call:
+        results = [{"toolCallId": call_id, "name": name, **body} for call_id, name, _ in calls]
+    if not problem and not isinstance(results, list):
+        problem, results = "the answer has no 'results' array", []
     return tuple(_verdict(call_id, name, problem, results) for call_id, name, _ in calls)
 
 
-def _results_of(answer: Answer) -> tuple[str, list[Any]]:
+def _body_of(answer: Answer) -> tuple[str, dict[str, Any]]:
     if answer.status is None:
-        return answer.failure, []
+        return answer.failure, {}
     if answer.status != 200:
-        return f"status {answer.status}: any status but 200 is ignored with its body", []
+        return f"status {answer.status}: any status but 200 is ignored with its body", {}
     if "application/json" not in answer.headers.get("content-type", ""):
-        return "the answer is not application/json", []
+        return "the answer is not application/json", {}
     try:
         body = json.loads(answer.body)
     except ValueError:
-        return "the answer is not JSON", []
-    if not isinstance(body, dict) or not isinstance(body.get("results"), list):
-        return "the answer has no 'results' array", []
-    return "", body["results"]
+        return "the answer is not JSON", {}
+    return "", body if isinstance(body, dict) else {}
 
 
-def _verdict(call_id: str, name: str, problem: str, results: list[Any]) -> Verdict:
+def _verdict(call_id: str, name: str, problem: str, results: Any) -> Verdict:
     def refused(why: str) -> Verdict:
         return Verdict(call_id, name, accepted=False, heard=NO_RESULT, problem=why)
 

@@ -16,8 +16,9 @@ from runtime.record import Event
 from runtime.settings import read_settings
 from simulation.caller import Caller
 from simulation.caller_report import CallerReport
-from simulation.checks import Check, check_expectations
+from simulation.checks import Check, check_expectations, tables_of
 from simulation.engine import Engine, open_engine
+from simulation.evidence import Evidence
 from simulation.scenario import Scenario, load_scenario
 from simulation.speech import Tones
 from simulation.vapi_call import SimulatedCall
@@ -76,10 +77,9 @@ class World:
         await self.ended(call)
         with trio.fail_after(5):
             await call.over.wait()
-        tables = {expected.table for expected in self.scenario.expect.rows}
-        rows = {table: await self.database.rows(table, {}) for table in tables}
+        rows = {table: await self.database.rows(table, {}) for table in tables_of(self.scenario)}
         await self.until(lambda: len(self.engine.events("test")) >= len(self.scenario.expect.tools))
-        return check_expectations(self.scenario, report, call, self.engine.events("test"), rows)
+        return check_expectations(self.scenario, Evidence(report, call, self.engine.events("test"), rows))
 
 
 def poller() -> VirtualPoller | None:

@@ -1,30 +1,21 @@
 """runtime/vapi_api.py and runtime/http_client.py: what is asked of Vapi's REST API, and what its answers mean."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
 
-from db.memory import open_memory_database
 from runtime import limits
 from runtime.errors import NoAnswer
-from runtime.house import House
 from runtime.http_client import HttpClient, Reply, Unreachable
-from runtime.settings import read_settings
-from runtime.tunnels.way_in import FixedAddress
 from runtime.vapi_api import CreatedCall, VapiApi, refusal
 from runtime.webhook_secret import SECRET_HEADER, call_tag, verify
-from simulation.behaviour import Behaviour
-from simulation.network import VirtualNetwork
-from simulation.vapi_cloud import open_vapi_cloud
-from tests.fakes import FakeHttp, new_record
-from tests.virtual_time import run_in_virtual_time
+from tests.fakes import FakeHttp
+from tests.product_request import KEY, request_body
 from tools.registry import bank_tools
 
-KEY = b"k" * 32
 CREATED = {"id": "vapi-1", "status": "queued", "transport": {"websocketCallUrl": "wss://x/vapi-1/transport"}}
 
 
@@ -35,21 +26,6 @@ def answering(status: int, body: Any) -> FakeHttp:
 
 def api_at(http: Any) -> VapiApi:
     return VapiApi(http, "https://vapi.test", "private-key")
-
-
-async def request_body() -> tuple[dict[str, Any], bytes]:
-    settings = read_settings(
-        {"VAPI_API_KEY": "private-key", "POD_ID": "pod-1", "VAPI_MODEL": "gpt-4.1-mini"}, state_folder=Path("/none")
-    )
-    record = new_record()
-    async with open_memory_database() as database:
-        parts: dict[str, Any] = {"sink": lambda _event: None}
-        parts |= dict.fromkeys(("vapi_calls", "reporter", "register", "gateway"))
-        house = House(
-            settings=settings, prompt="You are Riley.", way_in=FixedAddress("https://bank.example"), webhook_key=KEY,
-            registry=bank_tools(), database=database, **parts,
-        )  # fmt: skip
-        return house.call_request(record, "https://bank.example"), record.call_key
 
 
 async def test_request_names_every_tool_with_its_server_when_a_call_is_created() -> None:
@@ -84,44 +60,6 @@ async def test_request_is_explicit_about_messages_and_audio_when_a_call_is_creat
     assert len(body["name"]) <= 40, "Vapi's limit"
     assert body["metadata"] == {"voiceCall": call_tag(call_key)}
     assert call_key.hex() not in json.dumps({**body, "assistant": None}), "the dashboard shows these"
-
-
-def test_vapis_own_types_accept_what_is_sent_and_what_the_simulated_cloud_answers() -> None:
-    # One test for both sides: the first import of these types takes many seconds.
-    from vapi import Call
-    from vapi.core.unchecked_base_model import construct_type
-    from vapi.types.create_outbound_call_dto import CreateOutboundCallDto
-
-    bodies: list[dict[str, Any]] = []
-
-    async def main() -> None:
-        body, _ = await request_body()
-        async with httpx.AsyncClient(headers={"authorization": "Bearer simulated-key"}, trust_env=False) as http:
-            with VirtualNetwork().installed():
-                async with open_vapi_cloud(behaviour=Behaviour(monitor_after_seconds=0.0)) as cloud:
-                    created = (await http.post(f"{cloud.base_url}/call", json=body)).json()
-                    shown = (await http.get(f"{cloud.base_url}/call/{created['id']}")).json()
-                    bodies.extend((body, created, shown, {"control": cloud.control_url(cloud.calls[0])}))
-
-    run_in_virtual_time(main)
-    body, created, shown, expected = bodies
-    read = CreateOutboundCallDto.model_validate(body)
-    assert read.transport is not None
-    assert read.assistant is not None
-    assert "VapiWebsocket" in type(read.transport).__name__
-    assistant = read.assistant
-    chosen = [type(part).__name__ for part in (assistant.model, assistant.voice, assistant.transcriber)]
-    assert [any(name in kind for kind in chosen) for name in ("Openai", "Deepgram")] == [True, True], chosen
-    # Documented and accepted by the service, though not in its schema:
-    assert set(assistant.model_extra or {}) == {"silenceTimeoutSeconds"}
-    assert set(read.model_extra or {}) == {"metadata"}
-
-    call: Any = construct_type(type_=Call, object_=created)
-    assert (call.id, call.status, call.type) == (created["id"], "queued", "vapi.websocketCall")
-    assert call.created_at.tzinfo is not None
-    assert call.assistant.model.tools[0].function.name == "display_user_info"
-    later: Any = construct_type(type_=Call, object_=shown)
-    assert later.monitor.control_url == expected["control"]
 
 
 async def test_create_reads_id_and_url_when_vapi_answers_201() -> None:

@@ -16,6 +16,7 @@ from simulation.vapi_rest import INVALID_KEY
 
 
 async def test_cloud_creates_a_call_with_201_and_no_monitor(api: Api) -> None:
+    """V-101, V-102, V-103, V-104, V-108, V-121."""
     reply = await api.create(call_body() | {"name": "n", "metadata": {"a": 1}})
     body = reply.json()
     assert reply.status_code == 201
@@ -33,6 +34,7 @@ async def test_cloud_creates_a_call_with_201_and_no_monitor(api: Api) -> None:
 
 
 async def test_cloud_shows_the_control_url_only_on_get_and_only_later(api: Api) -> None:
+    """V-103, V-115."""
     call_id = (await api.create()).json()["id"]
     assert "monitor" not in (await api.get(f"/call/{call_id}")).json()
     api.cloud.behaviour = attrs.evolve(api.cloud.behaviour, monitor_after_seconds=0.0)
@@ -41,6 +43,7 @@ async def test_cloud_shows_the_control_url_only_on_get_and_only_later(api: Api) 
 
 
 async def test_cloud_ends_a_call_at_its_control_url(api: Api) -> None:
+    """V-119."""
     call_id = (await api.create()).json()["id"]
     control = api.cloud.control_url(api.cloud.calls[0])
     assert (await api.http.post(control, json={"type": "nonsense"})).status_code == 400
@@ -51,6 +54,7 @@ async def test_cloud_ends_a_call_at_its_control_url(api: Api) -> None:
 
 
 async def test_cloud_lists_the_newest_calls_first(api: Api) -> None:
+    """V-116."""
     first, second = [(await api.create()).json()["id"] for _ in range(2)]
     assert [call["id"] for call in (await api.get("/call?limit=5")).json()] == [second, first]
     assert [call["id"] for call in (await api.get("/call?limit=1")).json()] == [second]
@@ -58,12 +62,14 @@ async def test_cloud_lists_the_newest_calls_first(api: Api) -> None:
 
 
 async def test_cloud_refuses_a_wrong_key_with_the_real_text(api: Api) -> None:
+    """V-106, V-107."""
     reply = await api.create(authorization="Bearer public-key")
     assert reply.status_code == 401
     assert reply.json() == {"message": INVALID_KEY, "error": "Unauthorized", "statusCode": 401}
 
 
 async def test_cloud_answers_1010_when_there_is_no_user_agent(cloud: VapiCloud) -> None:
+    """V-105."""
     async with httpx.AsyncClient(trust_env=False) as http:
         request = http.build_request("POST", f"{cloud.base_url}/call", json=call_body())
         del request.headers["user-agent"]
@@ -72,6 +78,7 @@ async def test_cloud_answers_1010_when_there_is_no_user_agent(cloud: VapiCloud) 
 
 
 async def test_cloud_has_so_many_slots_and_frees_them(api: Api) -> None:
+    """V-113."""
     for _ in range(2):
         assert (await api.create()).status_code == 201
     refused = await api.create()
@@ -82,6 +89,7 @@ async def test_cloud_has_so_many_slots_and_frees_them(api: Api) -> None:
 
 
 async def test_cloud_ends_a_call_that_nobody_dials(api: Api) -> None:
+    """V-120."""
     api.cloud.behaviour = Behaviour(dial_within_seconds=0.05)
     await api.create()
     with trio.fail_after(2):
@@ -99,6 +107,7 @@ async def test_cloud_ends_a_call_that_nobody_dials(api: Api) -> None:
     ],
 )
 async def test_cloud_fails_as_it_is_told(api: Api, behaviour: Behaviour, status: int, content_type: str) -> None:
+    """V-114."""
     api.cloud.behaviour = behaviour
     reply = await api.create()
     assert reply.status_code == status
@@ -107,6 +116,7 @@ async def test_cloud_fails_as_it_is_told(api: Api, behaviour: Behaviour, status:
 
 
 async def test_cloud_makes_the_call_when_it_loses_the_reply(api: Api) -> None:
+    """V-112."""
     api.cloud.behaviour = Behaviour(lose_reply=True)
     with pytest.raises(httpx.RemoteProtocolError):
         await api.create()
@@ -115,6 +125,7 @@ async def test_cloud_makes_the_call_when_it_loses_the_reply(api: Api) -> None:
 
 
 async def test_cloud_takes_its_time_over_a_slow_post(api: Api) -> None:
+    """V-101."""
     api.cloud.behaviour = Behaviour(post_delay_seconds=0.1)
     began = trio.current_time()
     await api.create()
@@ -122,6 +133,7 @@ async def test_cloud_takes_its_time_over_a_slow_post(api: Api) -> None:
 
 
 async def test_cloud_does_not_know_other_paths_and_calls(api: Api) -> None:
+    """V-115."""
     for path in ("/", "/call/x/y", "/call/00000000-0000-4000-8000-000000000001"):
         assert (await api.get(path)).status_code == 404
     assert (await api.http.delete(f"{api.cloud.base_url}/call/x")).status_code == 404
@@ -189,11 +201,13 @@ TOOL = "assistant.model.tools.0"
     ],
 )
 def test_validation_names_what_is_wrong(path: str, value: Any, complaint: str) -> None:
+    """V-107, V-109, V-111."""
     found = complaints_about(broken(path, value), strict_parameters=True)
     assert complaint in (found if isinstance(found, str) else found[0])
 
 
 def test_validation_needs_somebody_to_answer_and_a_transport() -> None:
+    """V-111."""
     transport = call_body()["transport"]
     assert "Couldn't Find Assistant" in complaints_about({"transport": transport}, strict_parameters=True)
     assert "Couldn't Get Phone Number" in complaints_about({"assistant": {}}, strict_parameters=True)
@@ -201,11 +215,13 @@ def test_validation_needs_somebody_to_answer_and_a_transport() -> None:
 
 
 def test_validation_accepts_what_is_accepted_though_not_in_the_schema() -> None:
+    """V-108."""
     body = broken("assistant.silenceTimeoutSeconds", 60) | {"metadata": {"key": "value"}}
     assert complaints_about(body, strict_parameters=True) == []
 
 
 def test_validation_looks_into_parameters_only_when_strict() -> None:
+    """V-110."""
     parameters = {"type": "object", "properties": {}, "additionalProperties": False}
     body = broken(f"{TOOL}.function.parameters", parameters)
     assert complaints_about(body, strict_parameters=True)
@@ -213,6 +229,7 @@ def test_validation_looks_into_parameters_only_when_strict() -> None:
 
 
 async def test_cloud_sends_validation_as_a_list_and_its_own_rules_as_a_string(api: Api) -> None:
+    """V-107."""
     listed = await api.create(call_body() | {"surprise": 1, "also": 2})
     assert listed.status_code == 400
     assert len(listed.json()["message"]) == 2

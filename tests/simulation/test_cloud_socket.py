@@ -1,80 +1,22 @@
 """The simulated call socket: what it says, how it sounds, how it ends."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
-import attrs
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 from vapi_api import GREETING, QUICK, Api, call_body
+from vapi_peers import dialled, until_over
 
 from simulation.behaviour import Behaviour
 from simulation.network import TrioSockets
-from simulation.pcm import FRAME_SECONDS, SILENT_FRAME, bytes_for, frames_of
+from simulation.pcm import SILENT_FRAME, bytes_for
 from simulation.scenario import AgentTurn
 from simulation.speech import AGENT_VOICE
-from simulation.vapi_call import SimulatedCall
 from simulation.websockets import DialError, close_socket, open_client_socket
 
 QUICK_TURNS = Behaviour(endpointing_ms=100, model_ms=20, transcript_ms=20)
 
 
-@attrs.define
-class Client:
-    """A client of one call's socket that keeps what it gets and sends silence or speech at 50 frames a second."""
-
-    socket: WebSocketConnection
-    texts: list[dict[str, Any]] = attrs.field(factory=list)
-    audio: bytearray = attrs.field(factory=bytearray)
-    chunks: list[tuple[float, int]] = attrs.field(factory=list)
-    close_code: int | None = None
-
-    async def receive(self) -> None:
-        try:
-            while True:
-                message = await self.socket.get_message()
-                if isinstance(message, bytes):
-                    self.audio += message
-                    self.chunks.append((trio.current_time(), len(message)))
-                else:
-                    self.texts.append(json.loads(message))
-        except ConnectionClosed as closed:
-            self.close_code = closed.reason.code if closed.reason else None
-
-    async def say(self, pcm: bytes) -> None:
-        start = trio.current_time()
-        for number, frame in enumerate(frames_of(pcm)):
-            await trio.sleep_until(start + number * FRAME_SECONDS)
-            await self.socket.send_message(frame)
-
-    async def be_silent(self, seconds: float) -> None:
-        await self.say(bytes(bytes_for(seconds)))
-
-    def seen(self, **wanted: str) -> list[dict[str, Any]]:
-        return [text for text in self.texts if wanted.items() <= text.items()]
-
-
-@asynccontextmanager
-async def dialled(api: Api, **assistant: Any) -> AsyncIterator[tuple[Client, SimulatedCall]]:
-    """A call of the cloud with a client on its socket; at the end everything is closed."""
-    url = await api.transport(call_body(**assistant))
-    async with open_client_socket(TrioSockets(), url) as socket, trio.open_nursery() as nursery:
-        client = Client(socket)
-        nursery.start_soon(client.receive)
-        yield client, api.cloud.calls[-1]
-        await close_socket(socket, 1000)
-        nursery.cancel_scope.cancel()
-
-
-async def until_over(call: SimulatedCall) -> None:
-    with trio.fail_after(5):
-        await call.over.wait()
-
-
 async def test_socket_says_in_progress_first_and_bare_and_then_greets(api: Api) -> None:
+    """V-201, V-202, V-208, V-212, V-219, V-221."""
     async with dialled(api) as (client, call):
         await trio.sleep(0.6)
         assert client.texts[0] == {"type": "status-update", "status": "in-progress"}
@@ -91,12 +33,14 @@ async def test_socket_says_in_progress_first_and_bare_and_then_greets(api: Api) 
 
 
 async def test_socket_sends_only_what_was_subscribed(api: Api) -> None:
+    """V-203."""
     async with dialled(api, clientMessages=["status-update"]) as (client, _):
         await trio.sleep(0.6)
         assert [text["type"] for text in client.texts] == ["status-update"]
 
 
 async def test_socket_wraps_messages_when_told(api: Api) -> None:
+    """V-202."""
     api.cloud.behaviour = Behaviour(envelope="message")
     async with dialled(api) as (client, _):
         await trio.sleep(0.1)
@@ -104,6 +48,7 @@ async def test_socket_wraps_messages_when_told(api: Api) -> None:
 
 
 async def test_socket_sends_audio_in_real_time_in_uneven_pairs(api: Api) -> None:
+    """V-204, V-205, V-206."""
     api.cloud.agent = (AgentTurn("one two three four five six seven eight nine ten eleven twelve"),)
     async with dialled(api) as (client, call):
         began = trio.current_time()
@@ -119,6 +64,7 @@ async def test_socket_sends_audio_in_real_time_in_uneven_pairs(api: Api) -> None
 
 
 async def test_socket_streams_silence_only_when_told(api: Api) -> None:
+    """V-207."""
     async with dialled(api) as (client, call):
         await trio.sleep(0.8)
         quiet = len(client.audio)
@@ -130,6 +76,7 @@ async def test_socket_streams_silence_only_when_told(api: Api) -> None:
 
 
 async def test_socket_works_once_and_only_under_its_own_url(api: Api) -> None:
+    """V-102, V-220."""
     url = await api.transport()
     async with open_client_socket(TrioSockets(), url) as socket:
         with pytest.raises(DialError, match="409"):
@@ -144,6 +91,7 @@ async def test_socket_works_once_and_only_under_its_own_url(api: Api) -> None:
 
 
 async def test_socket_takes_the_next_turn_when_the_caller_has_finished(api: Api) -> None:
+    """V-208, V-301."""
     api.cloud.behaviour = QUICK_TURNS
     api.cloud.agent = (GREETING, AgentTurn("yes indeed"))
     api.cloud.caller_lines = ("are you there",)
@@ -160,6 +108,7 @@ async def test_socket_takes_the_next_turn_when_the_caller_has_finished(api: Api)
 
 
 async def test_socket_does_not_end_a_turn_when_no_silence_is_sent(api: Api) -> None:
+    """V-301."""
     api.cloud.behaviour = QUICK_TURNS
     async with dialled(api) as (client, _):
         await trio.sleep(0.5)
@@ -169,6 +118,7 @@ async def test_socket_does_not_end_a_turn_when_no_silence_is_sent(api: Api) -> N
 
 
 async def test_socket_is_interrupted_by_speech_and_stops_at_once(api: Api) -> None:
+    """V-213, V-306."""
     api.cloud.behaviour = QUICK_TURNS
     api.cloud.agent = (AgentTurn("a " * 30),)
     async with dialled(api, firstMessageInterruptionsEnabled=True) as (client, call):
@@ -184,6 +134,7 @@ async def test_socket_is_interrupted_by_speech_and_stops_at_once(api: Api) -> No
 
 
 async def test_socket_lets_a_short_sound_and_a_protected_greeting_pass(api: Api) -> None:
+    """V-305, V-308."""
     api.cloud.behaviour = QUICK_TURNS
     api.cloud.agent = (AgentTurn("a " * 10), AgentTurn("not reached"))
     async with dialled(api) as (client, call):
@@ -194,6 +145,7 @@ async def test_socket_lets_a_short_sound_and_a_protected_greeting_pass(api: Api)
 
 
 async def test_socket_counts_audio_that_comes_too_fast(api: Api) -> None:
+    """V-225."""
     async with dialled(api) as (client, call):
         for _ in range(50):
             await client.socket.send_message(SILENT_FRAME)
@@ -203,6 +155,7 @@ async def test_socket_counts_audio_that_comes_too_fast(api: Api) -> None:
 
 @pytest.mark.parametrize("text", ['{"type":"ping"}', '{"message":{"type":"end-call"}}', "not json"])
 async def test_socket_records_text_it_does_not_know(api: Api, text: str) -> None:
+    """V-217."""
     async with dialled(api) as (client, call):
         await client.socket.send_message(text)
         await trio.sleep(0.1)
@@ -219,6 +172,7 @@ async def test_socket_records_text_it_does_not_know(api: Api, text: str) -> None
     ],
 )
 async def test_socket_ends_in_each_way(api: Api, behaviour: Behaviour, reason: str, last_text: str, code: int) -> None:
+    """V-221, V-222, V-223, V-501."""
     api.cloud.behaviour = behaviour
     api.cloud.agent = (AgentTurn("bye", end_call=True),)
     async with dialled(api, clientMessages=["status-update"]) as (client, call):
@@ -228,6 +182,7 @@ async def test_socket_ends_in_each_way(api: Api, behaviour: Behaviour, reason: s
 
 
 async def test_socket_ends_when_nobody_is_heard(api: Api) -> None:
+    """V-502."""
     api.cloud.agent = ()
     url = await api.transport(call_body(firstMessageMode="assistant-waits-for-user"))
     call = api.cloud.calls[-1]
@@ -238,6 +193,7 @@ async def test_socket_ends_when_nobody_is_heard(api: Api) -> None:
 
 
 async def test_socket_obeys_the_hangup_of_the_documentations_example(api: Api) -> None:
+    """V-218."""
     async with dialled(api) as (client, call):
         await client.socket.send_message('{"type":"hangup"}')
         await until_over(call)
@@ -246,6 +202,7 @@ async def test_socket_obeys_the_hangup_of_the_documentations_example(api: Api) -
 
 
 async def test_socket_ends_at_its_longest_duration(api: Api) -> None:
+    """V-503."""
     # Its client reads nothing, so the close frame is never answered.
     api.cloud.behaviour = Behaviour(finish_seconds=0.2)
     url = await api.transport()
@@ -257,6 +214,7 @@ async def test_socket_ends_at_its_longest_duration(api: Api) -> None:
 
 
 async def test_socket_leaves_the_client_unread_when_told(api: Api) -> None:
+    """V-224."""
     api.cloud.behaviour = Behaviour(stop_reading=True)
     async with dialled(api) as (client, call):
         await client.be_silent(0.2)
@@ -267,6 +225,7 @@ async def test_socket_leaves_the_client_unread_when_told(api: Api) -> None:
 
 
 async def test_socket_sends_nothing_while_told_to_be_dead(api: Api) -> None:
+    """V-224."""
     api.cloud.behaviour = Behaviour(stop_sending=True)
     async with dialled(api) as (client, _):
         await trio.sleep(0.3)

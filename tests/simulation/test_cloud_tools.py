@@ -1,60 +1,23 @@
 """The simulated assistant's tool calls: the POST it makes, and what it makes of the answer."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import attrs
 import pytest
 import trio
 from vapi_api import QUICK, Api, call_body
+from vapi_peers import Webhook, good_answer, open_webhook
 
-from simulation.background import open_background
 from simulation.behaviour import Behaviour
-from simulation.http_server import HttpReply, HttpRequest, json_reply, serve_http_connection
-from simulation.network import TrioSockets, port_of
+from simulation.http_server import HttpReply, HttpRequest, json_reply
+from simulation.network import TrioSockets
 from simulation.scenario import AgentTurn, ToolCall
 from simulation.webhook_client import NO_RESULT, Answer, WebhookExchange, judge
 from simulation.websockets import open_client_socket
 
 FIND = AgentTurn(say="found", calls=(ToolCall("find", {"last4": "4242"}),))
 CALLS = (("call_1", "find", {"last4": "4242"}),)
-
-
-@attrs.define
-class Webhook:
-    """A tool server that keeps the requests and answers with ``reply``."""
-
-    reply: Callable[[HttpRequest], HttpReply | None]
-    port: int = 0
-    delay_seconds: float = 0.0
-    requests: list[HttpRequest] = attrs.field(factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/tool"
-
-    async def answer(self, request: HttpRequest) -> HttpReply | None:
-        self.requests.append(request)
-        await trio.sleep(self.delay_seconds)
-        return self.reply(request)
-
-
-def good_answer(request: HttpRequest) -> HttpReply:
-    calls = json.loads(request.body)["message"]["toolCallList"]
-    return json_reply(200, {"results": [{"toolCallId": call["id"], "name": "find", "result": "yes"} for call in calls]})
-
-
-@asynccontextmanager
-async def open_webhook(reply: Callable[[HttpRequest], HttpReply | None] = good_answer) -> AsyncIterator[Webhook]:
-    listeners = await TrioSockets().listen("127.0.0.1", 0)
-    webhook = Webhook(reply, port_of(listeners))
-    async with open_background() as nursery:
-        serve = partial(serve_http_connection, handler=webhook.answer)
-        await nursery.start(partial(trio.serve_listeners, serve, list(listeners)))
-        yield webhook
 
 
 async def exchanges_of(api: Api, webhook: Webhook, body: dict[str, Any] | None = None) -> list[WebhookExchange]:
@@ -70,6 +33,7 @@ async def exchanges_of(api: Api, webhook: Webhook, body: dict[str, Any] | None =
 
 
 async def test_tool_call_has_the_live_envelope_and_headers(api: Api) -> None:
+    """V-401, V-402, V-405, V-406, V-407, V-408, V-409."""
     async with open_webhook() as webhook:
         (exchange,) = await exchanges_of(api, webhook, call_body(tool_url=webhook.url) | {"metadata": {"k": "v"}})
     request = webhook.requests[0]
@@ -91,6 +55,7 @@ async def test_tool_call_has_the_live_envelope_and_headers(api: Api) -> None:
 
 
 async def test_tool_arguments_are_a_string_when_told(api: Api) -> None:
+    """V-402, V-406."""
     api.cloud.behaviour = Behaviour(arguments_as="string", call_id_in_body=False)
     async with open_webhook() as webhook:
         await exchanges_of(api, webhook)
@@ -100,6 +65,7 @@ async def test_tool_arguments_are_a_string_when_told(api: Api) -> None:
 
 
 async def test_tool_calls_of_a_turn_share_a_post_when_told(api: Api) -> None:
+    """V-418."""
     api.cloud.agent = (attrs.evolve(FIND, calls=FIND.calls * 2), FIND)
     async with open_webhook() as webhook:
         assert [len(exchange.verdicts) for exchange in await exchanges_of(api, webhook)] == [1, 1]
@@ -108,6 +74,7 @@ async def test_tool_calls_of_a_turn_share_a_post_when_told(api: Api) -> None:
 
 
 async def test_tool_call_is_delivered_twice_with_the_same_id_when_told(api: Api) -> None:
+    """V-412."""
     api.cloud.behaviour = Behaviour(redeliver=True)
     async with open_webhook() as webhook:
         webhook.delay_seconds = 0.1
@@ -117,6 +84,8 @@ async def test_tool_call_is_delivered_twice_with_the_same_id_when_told(api: Api)
 
 
 async def test_tool_call_is_retried_only_as_the_backoff_plan_says(api: Api) -> None:
+    """V-411."""
+
     def failing(request: HttpRequest) -> HttpReply:
         return json_reply(503, {}) if len(webhook.requests) < 3 else good_answer(request)
 
@@ -132,6 +101,7 @@ async def test_tool_call_is_retried_only_as_the_backoff_plan_says(api: Api) -> N
 
 
 async def test_tool_call_times_out_as_its_server_says(api: Api) -> None:
+    """V-410."""
     api.cloud.behaviour = Behaviour(tool_timeout_seconds=0.1)
     async with open_webhook() as webhook:
         webhook.delay_seconds = 0.5
@@ -141,6 +111,7 @@ async def test_tool_call_times_out_as_its_server_says(api: Api) -> None:
 
 
 async def test_tool_call_survives_a_server_that_is_not_there(api: Api) -> None:
+    """V-419."""
     async with open_webhook() as webhook:
         pass
     (exchange,) = await exchanges_of(api, webhook)
@@ -149,6 +120,7 @@ async def test_tool_call_survives_a_server_that_is_not_there(api: Api) -> None:
 
 
 async def test_tool_call_survives_a_connection_that_drops(api: Api) -> None:
+    """V-419."""
     async with open_webhook(lambda _request: None) as webhook:
         (exchange,) = await exchanges_of(api, webhook)
     assert exchange.failure.startswith("RemoteProtocolError")
@@ -156,6 +128,7 @@ async def test_tool_call_survives_a_connection_that_drops(api: Api) -> None:
 
 
 async def test_tool_call_without_a_url_is_no_result(api: Api) -> None:
+    """V-420."""
     async with open_webhook() as webhook:
         body = call_body(tool_url=webhook.url)
         body["assistant"]["model"]["tools"] = []
@@ -164,6 +137,7 @@ async def test_tool_call_without_a_url_is_no_result(api: Api) -> None:
 
 
 async def test_assistant_speaks_its_filler_before_tools_when_told(api: Api) -> None:
+    """V-309."""
     api.cloud.behaviour = Behaviour(filler="hold on")
     async with open_webhook() as webhook:
         await exchanges_of(api, webhook)
@@ -197,12 +171,14 @@ def result(**entry: Any) -> dict[str, Any]:
     ],
 )
 def test_model_hears_no_result_when_the_answer_is_wrong(reply: Answer, problem: str) -> None:
+    """V-413, V-414, V-415, V-416."""
     (verdict,) = judge(reply, CALLS)
     assert (verdict.accepted, verdict.heard) == (False, NO_RESULT)
     assert problem in verdict.problem
 
 
 def test_model_hears_results_and_errors() -> None:
+    """V-416, V-417."""
     (good,) = judge(answer(result(result="yes")), CALLS)
     assert (good.accepted, good.heard, good.is_error, good.remark) == (True, "yes", False, "")
     (bad,) = judge(answer(result(error="card not found")), CALLS)

@@ -9,10 +9,11 @@ from vapi_api import QUICK
 
 from simulation.alignment import heard_is_what_was_said, received_is_what_was_spoken
 from simulation.caller import Caller
-from simulation.caller_report import Chunk, agent_speech_in, place
+from simulation.caller_report import agent_speech_in
 from simulation.events import Event
 from simulation.loopback import Loopback, Manners, open_loopback
 from simulation.pcm import BYTES_PER_SECOND, bytes_for, seconds_of
+from simulation.playout import Chunk, place
 from simulation.scenario import BargeIn, CallerStep, HangUp, PlayWav, Say, Scenario, Wait
 from simulation.speech import AGENT_VOICE, CALLER_VOICE, Speech, SpeechError, write_wav
 
@@ -192,5 +193,6 @@ def test_ear_divides_speech_by_silence_received_and_by_gaps_on_the_wire() -> Non
     tone = QUICK.pcm(AGENT_VOICE, "one two")
     chunks = [Chunk(1.0, tone), Chunk(1.01, bytes(bytes_for(1.7))), Chunk(1.02, tone), Chunk(5.0, tone)]
     heard = agent_speech_in(chunks)
-    assert [round(speech.onset_at, 3) for speech in heard] == [1.0, 1.02, 5.0]
+    assert [speech.onset_at for speech in heard] == pytest.approx([1.0, 1.16, 5.0], abs=0.001)
+    assert [speech.end_at for speech in heard] == pytest.approx([1.16, 1.32, 5.16], abs=0.001)
     assert [speech.tail_ms for speech in heard] == [1700, 0, 0]

@@ -17,7 +17,18 @@ from simulation.caller_report import CallerReport
 from simulation.checks import Check, check_expectations
 from simulation.engine import EngineEvent, open_engine
 from simulation.events import Event
-from simulation.scenario import AgentTurn, BargeIn, Expectations, HangUp, RowExpectation, Say, Scenario, ToolCall
+from simulation.evidence import Evidence
+from simulation.scenario import (
+    AgentTurn,
+    BargeIn,
+    Expectations,
+    HangUp,
+    RowExpectation,
+    Say,
+    Scenario,
+    ToolCall,
+    ToolExpectation,
+)
 from simulation.standalone import run_caller, serve_engine, serve_vapi
 from simulation.vapi_call import SimulatedCall
 from simulation.vapi_cloud import open_vapi_cloud
@@ -27,7 +38,14 @@ SCENARIO = Scenario(
     "short",
     caller=(Say("I lost my card"), Say("thanks bye"), HangUp()),
     agent=(AgentTurn("good day"), AgentTurn("found it", (FIND,))),
-    expect=Expectations((FIND,), (RowExpectation("cards", {"card_id": 5}, {"status": "active"}),), "caller_hung_up"),
+    expect=Expectations(
+        tools=(ToolExpectation(FIND.tool, FIND.arguments, answer="^yes$", refused=False),),
+        never=("change_card_status",),
+        rows=(RowExpectation("cards", {"card_id": 5}, {"status": "active"}),),
+        said=("found it",),
+        never_said=("frozen",),
+        ending="caller_hung_up",
+    ),
 )
 ROWS = {"cards": [{"card_id": 4, "status": "frozen"}, {"card_id": 5, "status": "active"}]}
 
@@ -41,7 +59,7 @@ class Run:
     events: list[EngineEvent]
 
     def checks(self, scenario: Scenario = SCENARIO, rows: Any = ROWS) -> list[Check]:
-        return check_expectations(scenario, self.report, self.call, self.events, rows)
+        return check_expectations(scenario, Evidence(self.report, self.call, self.events, rows))
 
     def failed(self, scenario: Scenario = SCENARIO, rows: Any = ROWS) -> list[str]:
         return [check.name for check in self.checks(scenario, rows) if not check.passed]
@@ -80,11 +98,8 @@ async def test_run_passes_all_checks_and_leaves_its_artifacts(tmp_path: Path) ->
     assert summary["tools"][0]["name"] == FIND.tool
     assert all(check["passed"] for check in summary["checks"])
     assert summary["latency_ms"]["response_p50"] > 200
-    names_expected = "the expected tools were called"
-    assert run.failed(attrs.evolve(SCENARIO, expect=Expectations())) == [
-        names_expected,
-        "the engine was told of the same calls",
-    ]
+    assert all(check["checked"] for check in summary["checks"])
+    assert run.failed(attrs.evolve(SCENARIO, expect=Expectations())) == ["the expected tools were called"]
     assert run.failed(rows={"cards": [{"card_id": 5, "status": "frozen"}]}) == [
         "cards where card_id = 5: status = active"
     ]
@@ -118,12 +133,12 @@ async def test_run_with_a_lost_frame_is_not_bit_for_bit() -> None:
 
 async def test_run_with_a_line_break_in_the_answer_fails() -> None:
     run = await hold(result="two\nlines")
-    assert run.failed() == ["Vapi accepted every answer of the webhook"]
+    assert run.failed() == ["Vapi accepted every answer of the webhook", "the tools answered as expected"]
 
 
 def test_checks_without_witnesses_fail() -> None:
     report = CallerReport("short", "ws://x", "binary", "unreachable", "unreachable: x", 0.0, 0.0)
-    checks = check_expectations(SCENARIO, report, None, None, None)
+    checks = check_expectations(SCENARIO, Evidence(report))
     assert [check.name for check in checks if check.passed] == ["the agent kept the channel's rules"]
 
 

@@ -1,0 +1,103 @@
+"""Tasks spread over processes: each is held once, whatever becomes of a process."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import run
+from sandbox.job import Job, not_held
+from sandbox.options import Options
+from sandbox.run import Free, Plan, run_plan, tasks_of
+from sandbox.verdict import Conversation, Tally
+from simulation.scenario import HangUp, Scenario
+
+
+class SilentScreen:
+    """Takes what is told and keeps what was finished."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, total: int) -> None: ...
+    def conversation_started(self, job: int, scenario: str, attempt: int) -> None: ...
+    def event(self, job: int, line: str) -> None: ...
+    def closed(self) -> None: ...
+
+    def finished(self, conversation: Conversation) -> None:
+        self.names.append(conversation.scenario)
+
+
+def told_to(job: Job) -> None:
+    """A job that holds nothing: it does what the scenario's name says."""
+    for task in job.each():
+        job.started(task)
+        if task.scenario.name == "dies":
+            job.news.close()  # type: ignore[attr-defined]
+            job.news.join_thread()  # type: ignore[attr-defined]
+            os._exit(7)
+        job.finished(not_held(task, "as told"))
+
+
+class Once:
+    """A gate that lets one through."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def refuses(self) -> str:
+        return "enough" if self.held else ""
+
+    def spend(self, conversation: Conversation) -> None:
+        self.held += bool(conversation.scenario)
+
+
+def outcome(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str, jobs: int = 2, gate: Any = None) -> Any:
+    monkeypatch.setattr(run, "run_job", told_to)
+    scenarios = [Scenario(name, (HangUp(),)) for name in names]
+    tasks = tasks_of(scenarios, 1, None, folder)
+    screen = SilentScreen()
+    verdict = run_plan(Plan(tasks, Options(), jobs, None, folder, gate or Free()), screen)
+    assert sorted(screen.names) == sorted(names)
+    return verdict
+
+
+def test_run_tells_of_each_task_in_order_when_processes_take_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    verdict = outcome(monkeypatch, tmp_path, "a", "b", "c")
+    assert [one.scenario for one in verdict.conversations] == ["a", "b", "c"]
+    assert not verdict.passed
+
+
+def test_run_goes_on_and_says_so_when_a_process_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    verdict = outcome(monkeypatch, tmp_path, "a", "dies", "b", "c")
+    assert {one.scenario: one.problem for one in verdict.conversations} == {
+        "a": "as told",
+        "dies": "the process that held it died with code 7",
+        "b": "as told",
+        "c": "as told",
+    }
+
+
+def test_run_ends_when_its_only_process_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    verdict = outcome(monkeypatch, tmp_path, "dies", "a", jobs=1)
+    assert "no process was left" in verdict.conversations[1].problem
+
+
+def test_run_holds_no_more_when_its_gate_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    verdict = outcome(monkeypatch, tmp_path, "a", "b", "c", jobs=1, gate=Once())
+    assert [one.problem for one in verdict.conversations] == ["as told", "enough", "enough"]
+
+
+def test_attempts_have_seeds_of_their_own_when_repeated(tmp_path: Path) -> None:
+    scenario = Scenario("a", (HangUp(),), seed=5)
+    assert [task.seed for task in tasks_of([scenario], 3, None, tmp_path)] == [5, 1_000_008, 2_000_011]
+    assert tasks_of([scenario], 1, 9, tmp_path)[0].seed == 9
+
+
+def test_tally_tells_how_likely_k_runs_all_pass() -> None:
+    tally = Tally("a", runs=4, passed=3)
+    assert (tally.pass_all(1), tally.pass_all(2), tally.pass_any(2)) == (0.75, 0.5, 1.0)
+    assert tally.pass_all(5) is None
