@@ -14,9 +14,11 @@ from rich.console import Console
 
 from runtime.cli_network import gateway, tunnel
 from runtime.cli_run import run
+from runtime.cli_stress import stress
 from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
 from runtime.masking import Masker
+from runtime.setting_values import Bad, base_url
 from runtime.settings import TailMode, describe, read_settings
 from runtime.voice_ws import VoiceProtocol
 
@@ -36,6 +38,7 @@ app.add_typer(simulate, name="simulate")
 app.add_typer(gateway, name="gateway")
 app.add_typer(tunnel, name="tunnel")
 app.command("run")(run)
+app.command("stress")(stress)
 
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")]
 ScenarioOption = Annotated[Path, typer.Option(help="The conversation to hold.")]
@@ -157,11 +160,14 @@ def simulate_vapi(port: PortOption = 9100, scenario: ScenarioOption = DEFAULT_SC
 
 
 @simulate.command("engine")
-def simulate_engine(port: PortOption = 6100) -> None:
+def simulate_engine(
+    port: PortOption = 6100,
+    store: Annotated[Path | None, typer.Option(help="A file that keeps what is told; a later engine goes on.")] = None,
+) -> None:
     """An engine that collects the tool calls it is told of."""
     from simulation.standalone import serve_engine
 
-    _run(_outside_errors, partial(serve_engine, port, mask=Masker().masked))
+    _run(_outside_errors, partial(serve_engine, port, store, mask=Masker().masked))
 
 
 @simulate.command("caller")
@@ -170,17 +176,26 @@ def simulate_caller(
     scenario: ScenarioOption = DEFAULT_SCENARIO,
     protocol: Annotated[str, typer.Option(help="binary or json.")] = "binary",
     runs: Annotated[Path | None, typer.Option(help="A folder for the artifacts; none are left without it.")] = None,
+    engine: Annotated[str | None, typer.Option(help="An engine to tell who spoke when: http://host:port")] = None,
+    simulation: Annotated[str | None, typer.Option(help="The simulation's id at the engine.")] = None,
 ) -> None:
     """A caller who follows the scenario, at any voice_ws agent."""
-    from simulation.standalone import run_caller
+    from simulation.standalone import post_turns, run_caller
 
     chosen = _choice("--protocol", protocol, get_args(VoiceProtocol))
+    if bool(engine) != bool(simulation):
+        _wrong("--engine and --simulation belong together: write both, or none")
+    engine_url = _base_url("--engine", engine) if engine else ""
 
-    async def call(loaded: Any) -> Any:
-        return await run_caller(url, loaded, chosen, runs, mask=Masker().masked)
+    async def call(loaded: Any) -> tuple[Any, str]:
+        report = await run_caller(url, loaded, chosen, runs, mask=Masker().masked)
+        tell = bool(engine_url) and report.ending != "unreachable"
+        return report, await post_turns(engine_url, simulation or "", report) if tell else ""
 
-    report = _run(_with_scenario, scenario, call)
-    if report.ending == "unreachable":
+    report, complaint = _run(_with_scenario, scenario, call)
+    if complaint:
+        sys.stderr.write(f"voice: {complaint}\n")
+    if complaint or report.ending == "unreachable":
         raise typer.Exit(NOT_REACHABLE)
     if report.violations or report.ending not in ("caller_hung_up", "agent_hung_up"):
         raise typer.Exit(FAILED_CHECKS)
@@ -200,11 +215,12 @@ async def _outside_errors(main: Callable[[], Awaitable[Any]]) -> Any:
     """What the simulation's parts raise, as one line."""
     from db.door import DatabaseUnavailable
     from db.embedded import EmbeddedServerError
+    from simulation.engine_store import StoreError
     from simulation.speech import SpeechError
 
     try:
         return await main()
-    except (SpeechError, EmbeddedServerError, DatabaseUnavailable) as exc:
+    except (SpeechError, StoreError, EmbeddedServerError, DatabaseUnavailable) as exc:
         raise SettingsError(str(exc)) from exc
     except OSError as exc:
         raise StartError(f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}") from exc
@@ -214,6 +230,13 @@ def _choice(option: str, value: str, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         _wrong(f"{option} {value!r} is not one of: {', '.join(choices)}")
     return value
+
+
+def _base_url(option: str, value: str) -> str:
+    try:
+        return base_url(value)
+    except Bad as exc:
+        _wrong(f"{option} {value!r} {exc}")
 
 
 def _wrong(line: str) -> NoReturn:

@@ -100,7 +100,7 @@ def _prepare(task: Task, stage: Stage, options: Options, on_event: OnEvent | Non
         stage.cloud.agent = scenario.agent
         stage.cloud.caller_lines = scenario.caller_lines
         stage.cloud.behaviour = Behaviour(**{**options.vapi, **scenario.faults.vapi})
-        stage.cloud.rng = random.Random(f"cloud {task.seed}")
+        stage.cloud.rng = random.Random(f"cloud {scenario.name} {task.attempt} {task.seed}")
         stage.cloud.on_event = on_event
     if stage.engine is not None:
         stage.engine.delay_seconds = scenario.faults.engine.get("delay_seconds", 0.0)

@@ -94,7 +94,8 @@ def html_page(verdict: Verdict, media_bytes: int = MEDIA_BYTES) -> str:
     )
     environment.filters |= {"ms": milliseconds, "state": result_of, "why": why_unchecked, "answer": _readable}
     environment.filters |= {"value": _value, "where": _where, "measures": measured}
-    rows, entries = rows_of(verdict), _entries(verdict, media_bytes)
+    entries = _entries(verdict, media_bytes)
+    rows = sorted(rows_of(verdict), key=lambda row: row.passed)
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
         closing=closing_line(verdict),

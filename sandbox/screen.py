@@ -35,7 +35,7 @@ from sandbox.wording import (
 PLAIN_COLUMNS: Final = 160
 """Where nobody's window is the limit, a table need not fold."""
 REFRESHES_PER_SECOND: Final = 8
-CAPTION: Final = "milliseconds, heard by the caller; of several runs the worst, and the responses of all"
+CAPTION: Final = "milliseconds at the caller's ear; of several runs the worst, responses of all"
 
 
 class Screen(Protocol):
@@ -145,6 +145,8 @@ class LiveScreen:
         for _, job in sorted(list(self._jobs.items())):  # noqa: C414  # a copy, in one step: the other thread may write
             name = printable(job.scenario) + (f" [{job.attempt}]" if job.attempt > 1 else "")
             jobs.add_row(Text(name, "cyan"), Text(job.now), Text(f"{self.clock() - job.began:.0f} s"))
+        if not self._jobs and not self._passed + self._failed:
+            jobs.add_row(Text("starting", "dim"), Text(), Text())
         return Group(jobs, self._whole())
 
     def _whole(self) -> RenderableType:
@@ -164,6 +166,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     if verdict.conversations:
         console.print()
         console.print(_table(verdict))
+        _say(console, Text(CAPTION, "dim"))
         if warning := lateness_warning(verdict):
             _say(console, Text(warning, "yellow"))
     for line in _failures(verdict):
@@ -189,12 +192,13 @@ def _outcome(conversation: Conversation) -> Text:
 
 def _table(verdict: Verdict) -> Table:
     most = most_runs(verdict)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=CAPTION, caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("scenario", overflow="fold", vertical="bottom")
     heads = ["runs", "passed", *([f"pass^{most}"] if most > 1 else []), *FIGURES]
     for head in heads:
         # Over two lines where that makes a column narrower: a window of 80 columns must do.
-        table.add_column(head.replace(" ", "\n", 1).replace("-", "-\n"), justify="right", no_wrap=True)
+        folded = head.replace(" ", "\n", 1) if " " in head else head.replace("-", "-\n")
+        table.add_column(folded, justify="right", no_wrap=True)
     for row in rows_of(verdict):
         table.add_row(*_cells(row, most))
     return table

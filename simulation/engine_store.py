@@ -1,8 +1,8 @@
 """The file of an engine that outlives it: one line of JSON for each accepted POST, in order.
 
-A tool call: ``{"simulation_id": …, "received_at": ISO 8601, "mono": CLOCK_MONOTONIC seconds, "event": the body}``; turns
-have ``"turns": […]`` in the place of ``event``. A line goes out whole, before the POST is answered, and is in the hands
-of the operating system then: killing the engine loses nothing it has answered, a power cut may. Nothing is masked.
+A tool call: ``{"simulation_id": …, "received_at": ISO 8601, "mono": CLOCK_MONOTONIC seconds, "event": the body}``;
+turns have ``"turns": […]`` in the place of ``event``. A line is in the hands of the operating system before its POST is
+answered: killing the engine loses nothing it has answered, a power cut may. Nothing is masked.
 
 ``mono`` compares only within one start of one machine.
 """

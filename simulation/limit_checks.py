@@ -1,7 +1,7 @@
 """The measures of a call against the most that a scenario allows."""
 
 from simulation.caller_report import CallerReport
-from simulation.check import Check
+from simulation.check import Check, not_checked
 from simulation.measures import measure
 from simulation.scenario import Scenario
 
@@ -10,7 +10,8 @@ TRUSTED_LATENESS_MS = 20.0
 
 
 def limit_checks(scenario: Scenario, report: CallerReport) -> list[Check]:
-    """One for each limit; a measure that could not be taken fails."""
+    """One for each limit; a measure that could not be taken fails. What is above it by less than the instrument was late
+    is not known."""
     if not scenario.expect.limits:
         return []
     measures, late = measure(report), report.lateness_ms
@@ -19,9 +20,11 @@ def limit_checks(scenario: Scenario, report: CallerReport) -> list[Check]:
 
 def _limit(measured: str, most: float, value: float | None, lateness_ms: float) -> Check:
     name = f"{measured} at most {most:g}"
-    instrument = f"instrument {lateness_ms:.1f} ms late"
+    instrument = f"instrument {lateness_ms:.0f} ms late"
     if lateness_ms > TRUSTED_LATENESS_MS:
         instrument += ": too late to trust this"
     if value is None:
         return Check(name, False, f"no measurement ({instrument})")
-    return Check(name, value <= most, f"{value:.6g} ({instrument})")
+    if value > most >= value - lateness_ms:
+        return not_checked(name, f"{value:.0f}, by no more above it than the instrument was late ({lateness_ms:.0f} ms)")
+    return Check(name, value <= most, f"{value:.0f} ({instrument})")

@@ -16,6 +16,8 @@ from simulation.scenario import Gaps, PhoneLine
 from simulation.voice_activity import speech_segments
 
 Samples = npt.NDArray[np.float64]
+BAND_STEP_HZ = 100
+"""A band is rounded to this: a rate without a large common divisor with 24,000 Hz would take seconds to resample."""
 LOWEST, HIGHEST = -32_768, 32_767
 
 
@@ -40,8 +42,9 @@ def damaged(pcm: bytes, line: PhoneLine, rng: random.Random) -> bytes:
 def _in_band(samples: Samples, band_hz: int | None) -> Samples:
     if band_hz is None or band_hz >= SAMPLE_RATE_HZ:
         return samples
-    narrow = resample(samples, SAMPLE_RATE_HZ, band_hz)
-    return resample(narrow, band_hz, SAMPLE_RATE_HZ)[: len(samples)]
+    rate_hz = round(band_hz / BAND_STEP_HZ) * BAND_STEP_HZ
+    narrow = resample(samples, SAMPLE_RATE_HZ, rate_hz)
+    return resample(narrow, rate_hz, SAMPLE_RATE_HZ)[: len(samples)]
 
 
 def _level(samples: Samples, pcm: bytes) -> float:

@@ -28,8 +28,8 @@ from simulation.resampler import resample
 EAR_RATE_HZ = 16_000
 FRAME_SAMPLES = EAR_RATE_HZ // 100
 """10 ms, the recogniser's own frame."""
-DITHER_DB = (-40.0, -50.0)
-"""Below the sound. The second is for what was not understood with the first: a short word now and then."""
+DITHER_DB = (-40.0, -50.0, -25.0)
+"""Below the sound, in the order of trial: a short word now and then is understood only with the second or third."""
 AUDIBLE_DB = -35.0
 """Below the loud frames: what is fainter at either end is not the sound's."""
 LOUD_DB = -20.0

@@ -1,32 +1,46 @@
 """Words to sound, offline: recordings made beforehand, or plain tones where the words do not matter.
 
-A recording lies in a folder under ``sha256(voice, rate, text)[:16].wav``. It is rendered once, by a developer who has
-Debian's ``flite`` (``python -m simulation.speech render scenarios/*.yaml``); running a scenario needs no synthesiser.
+The lines of the shipped scenarios are recorded (see :mod:`simulation.recordings`), so running one needs no synthesiser.
+``python -m simulation.speech render scenarios/*.yaml`` records what is missing beside the scenarios, with Debian's
+``flite``; ``prune`` removes what no scenario beside them needs.
 """
 
 import hashlib
 import math
-import subprocess
+import shutil
 import sys
-import tempfile
-import wave
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import attrs
 
+from simulation.ear import REPROMPT
 from simulation.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, bytes_for
-from simulation.scenario import Say, Scenario, ScenarioError, load_scenario
+from simulation.recordings import (
+    RECORDING_RATE_HZ,
+    SpeechError,
+    cache_folder,
+    file_name,
+    read_recording,
+    read_wav,
+    render,
+    write_recording,
+    write_wav,
+)
+from simulation.resampler import resample_pcm
+from simulation.scenario import Backchannel, Persona, Say, Scenario, ScenarioError, load_scenario
 
-CALLER_VOICE = "slt"
+CALLER_VOICE = Persona().voice
+"""Of a caller whose scenario names no other."""
 AGENT_VOICE = "rms"
-RENDER_SECONDS = 30.0
 SWEEP_HZ_PER_SECOND = 37.0
 
-
-class SpeechError(Exception):
-    """There is no sound for a text; the message is one line that says what to do."""
+__all__ = [
+    "AGENT_VOICE", "CALLER_VOICE", "Speech", "SpeechError", "Tones", "Voice", "file_name", "read_wav", "spoken_lines",
+    "write_wav",
+]  # fmt: skip
 
 
 class Voice(Protocol):
@@ -36,34 +50,53 @@ class Voice(Protocol):
         """PCM16 24 kHz mono. Raises SpeechError when it has no sound for the text."""
 
 
-def file_name(voice: str, text: str) -> str:
-    """The name of the recording of ``text`` by ``voice`` at this project's rate."""
-    key = f"{voice}\n{SAMPLE_RATE_HZ}\n{text}".encode()
-    return f"{hashlib.sha256(key).hexdigest()[:16]}.wav"
-
-
 @attrs.frozen
 class Speech:
-    """A folder of recordings. Each file is read once and kept: ``_read`` grows to what the folder holds."""
+    """A folder of recordings; what is missing there is rendered into ``cache`` where flite is installed.
+
+    ``cache``: None is the user's cache folder. Each recording is read once and kept: ``_read`` grows to the lines that
+    were said.
+    """
 
     folder: Path
+    cache: Path | None = None
     _read: dict[str, bytes] = attrs.field(factory=dict, repr=False)
 
     def pcm(self, voice: str, text: str) -> bytes:
-        """The recording of ``text``.
+        """The recording of ``text``. Blocks for a few milliseconds; for about 0.1 s where it must be rendered.
 
-        :raises SpeechError: it was not rendered, or the file is not PCM16 24 kHz mono.
+        :raises SpeechError: there is none and flite is not installed, or the file is no recording.
         """
         name = file_name(voice, text)
         if name not in self._read:
-            path = self.folder / name
-            if not path.exists():
-                raise SpeechError(
-                    f"no recording of {text!r} by {voice} in {self.folder}; "
-                    "render it with: python -m simulation.speech render SCENARIO.yaml (needs Debian's flite)"
-                )
-            self._read[name] = read_wav(path)
+            self._read[name] = self._find(name, voice, text)
         return self._read[name]
+
+    def prepare(self, scenario: Scenario) -> None:
+        """Have everything at hand that is said in ``scenario``, so that nothing blocks during the call.
+
+        :raises SpeechError: see :meth:`pcm`.
+        """
+        for voice, text in spoken_lines(scenario):
+            self.pcm(voice, text)
+
+    def _find(self, name: str, voice: str, text: str) -> bytes:
+        if (shipped := self.folder / name).exists():
+            return read_recording(shipped)
+        cache = self.cache or cache_folder()
+        if (cached := cache / name).exists():
+            return read_recording(cached)
+        if shutil.which("flite") is None:
+            raise SpeechError(
+                f"no recording of {text!r} by {voice} in {self.folder}; install Debian's flite, or render it where "
+                "there is one: python -m simulation.speech render SCENARIO.yaml"
+            )
+        pcm = render(voice, text)
+        # Without a cache it is rendered again next time, and that is all.
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            write_recording(cached, pcm)
+        return resample_pcm(pcm, RECORDING_RATE_HZ, SAMPLE_RATE_HZ)
 
 
 @attrs.frozen
@@ -93,98 +126,66 @@ class Tones:
         return b"".join(round(sample).to_bytes(2, "little", signed=True) for sample in wave_form)
 
 
-def read_wav(path: Path) -> bytes:
-    """The samples of a WAV file.
-
-    :raises SpeechError: missing, broken, or not PCM16 24 kHz mono.
-    """
-    try:
-        with wave.open(str(path), "rb") as recording:
-            shape = (recording.getnchannels(), recording.getsampwidth(), recording.getframerate())
-            pcm = recording.readframes(recording.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        raise SpeechError(f"{path} cannot be read: {error}; render it again") from error
-    if shape != (1, BYTES_PER_SAMPLE, SAMPLE_RATE_HZ):
-        raise SpeechError(f"{path} is not mono PCM16 at {SAMPLE_RATE_HZ} Hz; convert it")
-    return pcm
-
-
-def write_wav(path: Path, pcm: bytes, channels: int = 1) -> None:
-    """PCM16 at this project's rate; ``pcm`` interleaved when there are several channels."""
-    with wave.open(str(path), "wb") as recording:
-        recording.setnchannels(channels)
-        recording.setsampwidth(BYTES_PER_SAMPLE)
-        recording.setframerate(SAMPLE_RATE_HZ)
-        recording.writeframes(pcm)
-
-
 def spoken_lines(scenario: Scenario) -> list[tuple[str, str]]:
-    """Every (voice, text) a scenario needs, each once."""
-    lines = [(CALLER_VOICE, step.text) for step in scenario.caller if isinstance(step, Say)]
-    lines += [(AGENT_VOICE, turn.say) for turn in scenario.agent if turn.say]
-    return list(dict.fromkeys(lines))
+    """Every (voice, text) a scenario needs, each once: of its caller, of its agent, and the agent's reprompt."""
+    voice = scenario.persona.voice
+    lines = [(voice, step.text) for step in scenario.caller if isinstance(step, Say | Backchannel)]
+    filler = str(scenario.faults.vapi.get("filler", ""))
+    said = [*(turn.say for turn in scenario.agent), filler, REPROMPT]
+    return list(dict.fromkeys([*lines, *((AGENT_VOICE, text) for text in said if text)]))
 
 
-def render(voice: str, text: str) -> bytes:
-    """Speak ``text`` with flite, resample to 24 kHz, trim the silence round it.
-
-    The same text gives the same bytes (the command line of flite 2.2 is deterministic).
-
-    :raises SpeechError: flite is missing, fails, or takes longer than RENDER_SECONDS.
-    """
-    from simulation.resampler import resample_pcm
-    from simulation.voice_activity import speech_segments
-
-    # flite spells some typographic signs out; a comma is the pause they stand for.
-    plain = text.replace(" — ", ", ").replace("—", ", ").replace("\u2019", "'")
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "said.wav"
-        try:
-            subprocess.run(
-                ["flite", "-voice", voice, "-t", plain, "-o", str(target)],
-                check=True,
-                capture_output=True,
-                timeout=RENDER_SECONDS,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise SpeechError(f"flite could not speak {text!r}: {error}; apt-get install flite") from error
-        with wave.open(str(target), "rb") as recording:
-            pcm = resample_pcm(recording.readframes(recording.getnframes()), recording.getframerate(), SAMPLE_RATE_HZ)
-    segments = speech_segments(pcm)
-    if not segments:
-        raise SpeechError(f"flite made no sound of {text!r}; write words")
-    return pcm[segments[0].start * BYTES_PER_SAMPLE : segments[-1].end * BYTES_PER_SAMPLE]
-
-
-def render_scenarios(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Render what is missing in ``folder``; returns the files made.
-
-    :raises SpeechError, ScenarioError: see :func:`render` and :func:`simulation.scenario.load_scenario`.
-    """
+def render_scenarios(paths: Iterable[Path], folder: Path) -> tuple[list[Path], list[str]]:
+    """Record what is missing in ``folder``; returns the files made, and a line for whatever could not be done."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made, problems = [], []
     for path in paths:
-        for voice, text in spoken_lines(load_scenario(path)):
-            target = folder / file_name(voice, text)
-            if not target.exists():
-                write_wav(target, render(voice, text))
-                made.append(target)
-    return made
+        try:
+            for voice, text in spoken_lines(load_scenario(path)):
+                target = folder / file_name(voice, text)
+                if not target.exists():
+                    write_recording(target, render(voice, text))
+                    made.append(target)
+        except (ScenarioError, SpeechError) as error:
+            problems.append(str(error))
+    return made, problems
+
+
+def prune_recordings(folder: Path) -> list[Path]:
+    """Remove the recordings in ``folder`` that no scenario beside it needs; returns them.
+
+    :raises ScenarioError: a scenario cannot be read; then nothing is removed.
+    """
+    needed = {
+        file_name(voice, text)
+        for path in sorted(folder.parent.glob("*.yaml"))
+        for voice, text in spoken_lines(load_scenario(path))
+    }
+    unused = [path for path in sorted(folder.iterdir()) if path.suffix in (".flac", ".wav") and path.name not in needed]
+    for path in unused:
+        path.unlink()
+    return unused
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m simulation.speech render SCENARIO…``: recordings go to ``audio`` beside the first scenario."""
-    if len(arguments) < 2 or arguments[0] != "render":
-        sys.stderr.write("use: python -m simulation.speech render SCENARIO.yaml ...\n")
+    """``render`` or ``prune``, then scenarios; the recordings are in ``audio`` beside the first of them."""
+    if len(arguments) < 2 or arguments[0] not in ("render", "prune"):
+        sys.stderr.write("use: python -m simulation.speech render|prune SCENARIO.yaml ...\n")
         return 2
     paths = [Path(argument) for argument in arguments[1:]]
-    try:
-        made = render_scenarios(paths, paths[0].parent / "audio")
-    except (SpeechError, ScenarioError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write("".join(f"{path} {path.stat().st_size} bytes\n" for path in made) or "nothing to render\n")
-    return 0
+    folder = paths[0].parent / "audio"
+    problems: list[str] = []
+    if arguments[0] == "render":
+        changed, problems = render_scenarios(paths, folder)
+        told = [f"{path} {path.stat().st_size} bytes" for path in changed] or ["nothing to render"]
+    else:
+        try:
+            told = [f"removed {path}" for path in prune_recordings(folder)] or ["nothing to remove"]
+        except (ScenarioError, OSError) as error:
+            told, problems = [], [str(error)]
+    sys.stdout.write("".join(f"{line}\n" for line in told))
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import trio
 
@@ -18,11 +19,14 @@ from simulation.caller_line import Protocol
 from simulation.caller_report import CallerReport
 from simulation.checks import check_expectations
 from simulation.engine import open_engine
+from simulation.engine_entries import AudioTurn, body_of
 from simulation.events import Event
 from simulation.evidence import WITNESSES, Evidence
+from simulation.network import Network, TrioSockets
 from simulation.scenario import Scenario
 from simulation.speech import Speech, Tones, Voice
 from simulation.vapi_cloud import open_vapi_cloud
+from simulation.webhook_client import Answer, ToolRequest, WebhookClient
 
 Print = Callable[[str], None]
 Mask = Callable[[Any], Any]
@@ -34,6 +38,8 @@ def unmasked(content: Any) -> Any:
 
 
 QUIET_DATA_CHARACTERS = 160
+ENGINE_SECONDS = 10.0
+"""For an engine to take the turns of a call."""
 
 
 def say(line: str) -> None:
@@ -84,12 +90,19 @@ async def serve_vapi(
         await trio.sleep_forever()
 
 
-async def serve_engine(port: int, *, write: Print = say, mask: Mask = unmasked) -> None:
-    """An engine on ``127.0.0.1:port``. Ends only by cancellation.
+async def serve_engine(port: int, store: Path | None = None, *, write: Print = say, mask: Mask = unmasked) -> None:
+    """An engine on ``127.0.0.1:port`` that keeps what it is told in ``store``. Ends only by cancellation.
 
-    :raises OSError: the port is taken.
+    :raises OSError: the port is taken, or the store cannot be read or written.
+    :raises StoreError: the store is another engine's, or a line of it is broken.
     """
-    async with open_engine(port=port, on_event=lambda event: write(event_line(event, mask))) as engine:
+
+    def show(event: Event) -> None:
+        # A problem is told whole: the line of an event is cut, and a path is long.
+        problem = event.data.get("problem")
+        write(str(problem) if event.who == "engine" and problem else event_line(event, mask))
+
+    async with open_engine(port=port, on_event=show, store=store) as engine:
         write(f"engine listening on {engine.base_url} (ENGINE_URL={engine.base_url})")
         await trio.sleep_forever()
 
@@ -126,3 +139,26 @@ async def run_caller(
         write(f"written to {made.folder}")
     write(report.outcome)
     return report
+
+
+async def post_turns(engine_url: str, simulation_id: str, report: CallerReport, network: Network | None = None) -> str:
+    """Tell an engine who spoke when in a call that is over, on CLOCK_MONOTONIC; "" when it took that, else why not.
+
+    The caller's turns come with their words; the agent's are stretches of speech, in words nobody here knows.
+    """
+    began = report.connected_mono
+    turns = (
+        *(AudioTurn("caller", began + t.started_at, began + t.last_speech_at, t.text) for t in report.turns),
+        *(AudioTurn("agent", began + heard.onset_at, began + heard.end_at) for heard in report.agent_speech),
+    )
+    url = f"{engine_url.rstrip('/')}/simulations/{quote(simulation_id, safe='')}/turns"
+    body = body_of(tuple(sorted(turns, key=lambda turn: turn.started)))
+    answer = await WebhookClient(network or TrioSockets()).post(ToolRequest(url, {}, body, (), ENGINE_SECONDS))
+    if answer.status == 200:
+        return ""
+    return f"the engine at {engine_url} did not take the turns: {answer.failure or _complaint_in(answer)}"
+
+
+def _complaint_in(answer: Answer) -> str:
+    said = " ".join(answer.body.decode("utf-8", "replace").split())
+    return f"status {answer.status}: {said[:QUIET_DATA_CHARACTERS]}"

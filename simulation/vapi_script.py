@@ -8,7 +8,7 @@ import trio
 
 from simulation.behaviour import Behaviour
 from simulation.pcm import seconds_of
-from simulation.scenario import AgentTurn
+from simulation.scenario import AgentTurn, ToolCall
 from simulation.speech import AGENT_VOICE, Voice
 from simulation.vapi_call import SimulatedCall
 from simulation.vapi_speaker import Speaker
@@ -72,10 +72,7 @@ class Script:
             if self._user_turns:
                 await trio.sleep(self.behaviour().model_ms / 1000)
             if entry.calls:
-                if self.behaviour().filler:
-                    await self._say(self.behaviour().filler)
-                await self.tools.call(entry.calls)
-                self.last_sound = trio.current_time()
+                await self._call_tools(entry.calls)
             if entry.say:
                 await self._say(entry.say)
         finally:
@@ -83,6 +80,16 @@ class Script:
             self.last_sound = trio.current_time()
         if entry.end_call:
             self.call.end("assistant-ended-call", by="assistant")
+
+    async def _call_tools(self, calls: Sequence[ToolCall]) -> None:
+        """Call, with a filler beside it if there is one; then think about what came back."""
+        behaviour = self.behaviour()
+        async with trio.open_nursery() as calling:
+            calling.start_soon(self.tools.call, calls)
+            if behaviour.filler:
+                await self._say(behaviour.filler)
+        await trio.sleep(behaviour.after_tools_ms / 1000)
+        self.last_sound = trio.current_time()
 
     async def _say(self, text: str) -> None:
         pcm = self.voice.pcm(AGENT_VOICE, text)

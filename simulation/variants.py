@@ -24,7 +24,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "user-stopped-late": {"late_user_stopped_ms": 450.0},
     "history-as-documented": {"conversation_field": "messagesOpenAIFormatted"},
     "hang": {"hang_after_seconds": 0.0},
-    "filler": {"filler": "hold on a second"},
+    "filler": {"filler": "hold on a second while I look that up for you"},
     # Tools
     "string-arguments": {"arguments_as": "string"},
     "flat-arguments": {"shape": "flat-arguments"},

@@ -45,9 +45,7 @@ class Direction:
 
 def total(directions: Sequence[Direction]) -> Direction:
     return Direction(
-        **{
-            name: sum(getattr(direction, name) for direction in directions) for name in attrs.fields_dict(Direction)
-        }
+        **{name: sum(getattr(direction, name) for direction in directions) for name in attrs.fields_dict(Direction)}
     )
 
 

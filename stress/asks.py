@@ -61,9 +61,9 @@ class Asks:
         return Ask("change_card_status", {"card_id": card_id, "new_status": status}, f'"status":"{status}"')
 
 
-def as_json(asks: Asks) -> Sequence[Mapping[str, Any]]:
+def as_json(asks: Asks) -> tuple[dict[str, Any], ...]:
     """For another process."""
-    return [{"tool": call.tool, "arguments": dict(call.arguments)} for call in asks.calls]
+    return tuple({"tool": call.tool, "arguments": dict(call.arguments)} for call in asks.calls)
 
 
 def of_json(told: Sequence[Mapping[str, Any]]) -> Asks:

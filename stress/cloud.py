@@ -15,9 +15,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from runtime.leg import LegClosed, LegStalled
+from runtime.leg import Closed, LegClosed, LegStalled, Message, Passing, Text
 from runtime.switchboard import Switchboard
-from runtime.ws_handshake import Upgrade, VapiWire, receive_upgrade, tune
+from runtime.ws_handshake import Upgrade, receive_upgrade, tune
 from runtime.ws_leg import WebSocketLeg
 from simulation.background import open_background
 from simulation.behaviour import Behaviour
@@ -42,12 +42,23 @@ _GOLDEN: Final = 0.6180339887498949
 _log = logging.getLogger(__name__)
 
 
+class CloudWire:
+    """Audio is bare; the one text that a bridge sends ends the call."""
+
+    farewell: str | None = None
+
+    def decode(self, message: Message) -> Passing | Closed:
+        return Closed(1000, "end-call") if isinstance(message, Text) else message
+
+    def encode(self, pcm: bytes) -> bytes | str:
+        return pcm
+
+
 @attrs.define(eq=False)
 class CloudEnd(End):
     """Mutable: where in its turn the assistant is, in frames."""
 
     say: Callable[[str, int], None] = lambda _status, _turn: None
-    call: SimulatedCall | None = None
     _place: int = 0
     _turn: int = 0
 
@@ -75,10 +86,6 @@ class CloudEnd(End):
     @property
     def _pause_frames(self) -> int:
         return -int(-PAUSE_SECONDS // self.half.frames.period_seconds)
-
-    def on_text(self, text: str) -> None:
-        if '"end-call"' in text and self.call is not None:
-            self.call.end("manually-canceled", by="client")
 
 
 @attrs.define(eq=False)
@@ -132,7 +139,7 @@ class Cloud:
         call.dialled, call.status = True, "in-progress"
         self._open += 1
         try:
-            await self._hold(call, await upgrade.accept(VapiWire()))
+            await self._hold(call, await upgrade.accept(CloudWire()))
         finally:
             self._open -= 1
             call.end("customer-ended-call", by="client")
@@ -143,19 +150,19 @@ class Cloud:
         number = len(self.ends)
         ledger = Ledger(self.half.frames, self.half.latencies, from_the_first=True)
         async with open_background() as nursery:
-            end = CloudEnd(2 * number + 1, self.half, ledger, say=partial(_say, nursery, leg), call=call)
+            end = CloudEnd(2 * number + 1, self.half, ledger, say=partial(_say, nursery, leg))
             self.ends.append(end)
             await leg.send_text(json.dumps({"type": "status-update", "status": "in-progress"}))
             end.begin(number)
             nursery.start_soon(self.tools.keep_asking, call, number)
-            nursery.start_soon(self._listen, end, leg)
+            nursery.start_soon(_listen, end, call, leg)
             await call.ending.wait()
             await leg.aclose(1000, "", CLOSE_SECONDS)
 
-    async def _listen(self, end: CloudEnd, leg: WebSocketLeg) -> None:
-        assert end.call is not None
-        await end.listen(leg)
-        end.call.end("customer-ended-call", by="client")
+
+async def _listen(end: CloudEnd, call: SimulatedCall, leg: WebSocketLeg) -> None:
+    await end.listen(leg)
+    call.end("customer-ended-call", by="client")
 
 
 def _say(nursery: trio.Nursery, leg: WebSocketLeg, status: str, turn: int) -> None:
@@ -172,7 +179,9 @@ def _say(nursery: trio.Nursery, leg: WebSocketLeg, status: str, turn: int) -> No
 
 
 @asynccontextmanager
-async def open_cloud(half: Half, switchboard: Switchboard, asks: Asks, every_seconds: float, slots: int) -> AsyncIterator[Cloud]:
+async def open_cloud(
+    half: Half, switchboard: Switchboard, asks: Asks, every_seconds: float, slots: int
+) -> AsyncIterator[Cloud]:
     """A cloud for the body, on sockets as Trio makes them. `slots`: calls at once that its account has."""
     net, behaviour = TrioSockets(), Behaviour()
     rest_listeners, audio_listeners = await net.listen(HOST, 0), await net.listen(HOST, 0)
@@ -192,6 +201,6 @@ async def open_cloud(half: Half, switchboard: Switchboard, asks: Asks, every_sec
         cloud = Cloud(half, switchboard, vapi, tools)
         rest = Rest(vapi, lambda _call: None)
         serve_rest = partial(serve_http_connection, handler=rest.answer)
-        await nursery.start(partial(trio.serve_listeners, serve_rest, rest_listeners))
-        await nursery.start(partial(trio.serve_listeners, cloud.serve, audio_listeners))
+        await nursery.start(partial(trio.serve_listeners, serve_rest, list(rest_listeners)))
+        await nursery.start(partial(trio.serve_listeners, cloud.serve, list(audio_listeners)))
         yield cloud

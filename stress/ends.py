@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from runtime.leg import Audio, Closed, Passing, Text
+from runtime.leg import Audio, Closed, Passing
 from runtime.ws_leg import WebSocketLeg
 from stress.frames import Frames
 from stress.histogram import Histogram
@@ -74,15 +74,10 @@ class End:
                 received = await leg.receive(at_once=self._hear)
                 if isinstance(received, Closed):
                     return received
-                if isinstance(received, Text):
-                    self.on_text(received.data)
-                else:
+                if isinstance(received, Audio):
                     self._hear(received)  # it came while nobody waited
         finally:
             stop()
-
-    def on_text(self, _text: str) -> None:
-        """Nothing is expected to be said."""
 
     def _hear(self, audio: Passing) -> bool:
         now = self.half.clock()

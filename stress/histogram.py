@@ -52,12 +52,12 @@ class Histogram:
 
     def percentiles(self) -> Percentiles:
         most_ms = round(self.most_ns / 1e6, 3) if self.counts else None
-        shares = (self.percentile_ms(share) for share in (0.5, 0.95, 0.99))
-        return Percentiles(self.counts.total(), *shares, most_ms)
+        p50_ms, p95_ms, p99_ms = (self.percentile_ms(share) for share in (0.5, 0.95, 0.99))
+        return Percentiles(self.counts.total(), p50_ms, p95_ms, p99_ms, most_ms)
 
     def as_json(self) -> dict[str, Any]:
         return {"most_ns": self.most_ns, "counts": sorted(self.counts.items())}
 
     @classmethod
     def of_json(cls, told: dict[str, Any]) -> "Histogram":
-        return cls(Counter({step: count for step, count in told["counts"]}), told["most_ns"])
+        return cls(Counter(dict(told["counts"])), told["most_ns"])

@@ -46,11 +46,16 @@ class Pacer:
         """Never returns."""
         began, grain_seconds, number = trio.current_time(), self.period_seconds / self.slots, 0
         while True:
+            while not self._streams[number % self.slots] and (number + 1) % self.slots:
+                number += 1  # nobody is there: no wake for it
             due = began + number * grain_seconds
             await trio.sleep_until(due)
-            streams = self._streams[number % self.slots]
+            if not self.quiet:
+                self._tick_all(self._streams[number % self.slots], due)
             number += 1
-            if streams and not self.quiet:
-                self.lateness.add(round((trio.current_time() - due) * 1e9))
-                for tick in tuple(streams):
-                    tick()
+
+    def _tick_all(self, streams: list[Tick], due: float) -> None:
+        if streams:
+            self.lateness.add(round((trio.current_time() - due) * 1e9))
+        for tick in tuple(streams):
+            tick()

@@ -44,13 +44,21 @@ async def run_for_real(plan: Plan, show: Callable[[Sample], None]) -> Result:
         before_mib = rss_mib(world.bridge.pid)
         run = Run(plan, world.callers, world.cloud, ProcMeter(world.pids), show)
         await run.hold(world.url)
-        world.bridge.check()
-        memory = Memory(before_mib, rss_mib(world.bridge.pid))
+        memory = _memory(before_mib, world.bridge.pid)
         result = await run.end()
         code = await world.bridge.end(BRIDGE_END_SECONDS)
+        said = world.bridge.last_lines[-1:] if code else []
     left = left_of(world.pids.values())
-    leavings = attrs.evolve(result.leavings, bridge_code=code, processes=left)
+    leavings = attrs.evolve(result.leavings, bridge_code=code, bridge_said="".join(said), processes=left)
     return attrs.evolve(result, memory=memory, leavings=leavings)
+
+
+def _memory(before_mib: float, bridge: int) -> Memory | None:
+    """None: the bridge has ended; the verdict tells of it."""
+    try:
+        return Memory(before_mib, rss_mib(bridge))
+    except OSError:
+        return None
 
 
 @asynccontextmanager

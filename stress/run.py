@@ -51,12 +51,8 @@ class Run:
     meter: Meter
     show: Callable[[Sample], None]
     samples: list[Sample] = attrs.field(factory=list)
-    latencies: Latencies = attrs.field(
-        factory=lambda: Latencies(late={"callers": Histogram(), "cloud": Histogram()})
-    )
+    latencies: Latencies = attrs.field(factory=lambda: Latencies(late={"callers": Histogram(), "cloud": Histogram()}))
     _tool_latencies: Histogram = attrs.field(factory=Histogram)
-    _told: dict[str, Any] = attrs.field(factory=dict)
-    """By the cloud, of its tools, at the last look."""
     _ended: Counter[str] = attrs.field(factory=Counter)
     _began: float = attrs.field(factory=trio.current_time)
     _arrived: int = 0
@@ -106,7 +102,7 @@ class Run:
             self._tool_latencies.merge(tools)
             for side, histogram in late.items():
                 self.latencies.late[side].merge(histogram)
-        self._told, self._ended = cloud["tools"], Counter(callers["ended"])
+        self._ended = Counter(callers["ended"])
         arrived = callers["arrived"] + cloud["arrived"]
         both = Histogram()
         both.merge(up)
@@ -141,15 +137,13 @@ class Run:
     async def _tools_done(self) -> ToolCounts:
         """The tool calls that are being answered may still be."""
         give_up_at = trio.current_time() + LEAVE_SECONDS
-        while self._told.get("answered", 0) < self._told.get("asked", 0) and trio.current_time() < give_up_at:
-            tools = (await self.cloud.ask("status"))["tools"]
-            if tools["complaints"]:
+        while True:
+            told = (await self.cloud.ask("status"))["tools"]
+            if told["asked"] == told["answered"] + told["failed"] or trio.current_time() > give_up_at:
                 break
-            self._told = tools
             await trio.sleep(ARRIVE_LOOK_SECONDS)
-        told = self._told
         return ToolCounts(
-            told.get("asked", 0), told.get("answered", 0), told.get("refused", 0), tuple(told.get("complaints", ())),
+            told["asked"], told["answered"], told["refused"], tuple(told["complaints"]),
             self._tool_latencies.percentiles(),
         )  # fmt: skip
 

@@ -61,12 +61,13 @@ class Latencies:
 @attrs.frozen
 class Leavings:
     """What there was after all had hung up: calls and sockets at the cloud, processes, and how the bridge ended (its
-    exit code; None: it did not)."""
+    exit code; None: it did not) with its last line if that was not 0."""
 
     calls: int = 0
     sockets: int = 0
     processes: tuple[str, ...] = ()
     bridge_code: int | None = 0
+    bridge_said: str = ""
 
 
 @attrs.frozen

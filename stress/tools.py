@@ -31,6 +31,9 @@ class Tools:
     quiet: bool = False
     asked: int = 0
     answered: int = 0
+    """As they must be."""
+    failed: int = 0
+    """Answered otherwise, or not at all."""
     refused: int = 0
     """Answered with an error, which was allowed."""
     complaints: list[str] = attrs.field(factory=list)
@@ -40,8 +43,8 @@ class Tools:
     def status(self) -> dict[str, Any]:
         """The counts, and the latencies since the last time."""
         return {
-            "asked": self.asked, "answered": self.answered, "refused": self.refused, "complaints": self.complaints,
-            "latencies": self.latencies.take().as_json(),
+            "asked": self.asked, "answered": self.answered, "failed": self.failed, "refused": self.refused,
+            "complaints": self.complaints, "latencies": self.latencies.take().as_json(),
         }  # fmt: skip
 
     async def keep_asking(self, call: SimulatedCall, number: int) -> None:
@@ -61,6 +64,7 @@ class Tools:
         self.latencies.add(round(answer.seconds * 1e9))
         (verdict,) = judge(answer, request.calls)
         if complaint := ask.complaint(verdict):
+            self.failed += 1
             if len(self.complaints) < SHOWN_COMPLAINTS:
                 self.complaints.append(complaint)
             return

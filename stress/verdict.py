@@ -20,17 +20,15 @@ MEANINGS: Final = {
 
 def full_in(sample: Sample) -> list[Full]:
     """What was full in that second, the one that explains most first."""
-    found: list[Full] = []
-    if sample.refused:
-        found.append("slots")
     late = [ms for ms in sample.late_ms.values() if ms is not None and ms > LATE_MS]
-    if late or any(sample.cpu.get(side, 0.0) >= FULL_SHARE for side in LOAD):
-        found.append("load")
-    if sample.cpu.get(BRIDGE, 0.0) >= FULL_SHARE:
-        found.append("bridge")
-    if sample.idle is not None and sample.idle < IDLE_SHARE:
-        found.append("machine")
-    return found
+    signs: tuple[tuple[Full, bool], ...] = (
+        ("slots", sample.refused > 0),
+        ("load", any(sample.cpu.get(side, 0.0) >= FULL_SHARE for side in LOAD)),
+        ("bridge", sample.cpu.get(BRIDGE, 0.0) >= FULL_SHARE),
+        ("machine", sample.idle is not None and sample.idle < IDLE_SHARE),
+        ("load", bool(late)),  # on a full machine everybody is late
+    )
+    return [name for name, full in signs if full]
 
 
 def first_full(samples: Sequence[Sample]) -> Full:
@@ -96,7 +94,7 @@ def _about_the_end(result: Result) -> list[str]:
     if left.calls or left.sockets:
         said.append(f"left at the cloud after all had hung up: {left.calls} calls, {left.sockets} sockets")
     if left.bridge_code != 0:
-        said.append(f"the bridge ended with code {left.bridge_code}, not 0")
+        said.append(f"the bridge ended with code {left.bridge_code}, not 0: {left.bridge_said}")
     if left.processes:
         said.append(f"processes were left: {', '.join(left.processes)}")
     return said

@@ -20,9 +20,9 @@ from runtime.poller import Poller
 from runtime.record import Event
 from runtime.settings import Settings, read_settings
 from simulation.network import VirtualNetwork, Weather
-from stress.poller import ManyPoller
 from stress.cloud import API_KEY
 from stress.plan import Plan
+from stress.poller import ManyPoller
 from stress.run import NoMeter, Run
 from stress.sample import Result, Sample
 from stress.sides import Here, Options, open_callers, open_cloud_side

@@ -55,6 +55,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "runtime/settings.py:read_settings": "the one place",
         "db/embedded.py:_open": "a child process's environment",
         "bench/processes.py:open_program": "a child process's environment",
+        "stress/programs.py:open_program": "a child process's environment",
         "runtime/tunnels/child.py:open_child": "a child process's environment",
     },
     "arrows": {
@@ -62,6 +63,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "actors/tool_dispatcher.py -> actors.engine_reporter": "an actor of the process, which it is handed",
         "runtime/cli.py -> simulation": "the command line opens the simulated world",
         "runtime/cli.py -> torture.jobs": "and tortures the product in it",
+        "runtime/cli_stress.py -> stress.command": "and puts it under load",
         "runtime/demo.py -> simulation": "the demo is a call in the simulated world",
     },
     "state": {},

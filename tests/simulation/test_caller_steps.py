@@ -87,7 +87,7 @@ def test_caller_backchannels_into_the_agents_speech_and_still_waits_for_its_end(
 
 
 def test_caller_backchannels_twice_into_one_turn_counted_from_its_one_onset() -> None:
-    report, agent = hold(saying(4.0), Backchannel("a", 500), Backchannel("b", 2_000), HangUp())
+    report, _ = hold(saying(4.0), Backchannel("a", 500), Backchannel("b", 2_000), HangUp())
     first, second = [said.started_at for said in report.backchannels]
     assert second - first == pytest.approx(1.5, abs=FRAME)
 
@@ -164,7 +164,7 @@ def test_caller_speaks_first_when_the_opening_is_the_callers() -> None:
         await trio.sleep_until(await agent.caller_has_spoken(1) + 0.5)
         await agent.say(0.5)
 
-    report, agent = hold(script, Say("one two"), Say("three"), HangUp(), opening="caller")
+    report, _ = hold(script, Say("one two"), Say("three"), HangUp(), opening="caller")
     assert report.turns[0].started_at < FRAME
     assert report.ending == "caller_hung_up"
     assert report.turns[1].started_at == pytest.approx(report.agent_speech[0].end_at, abs=FRAME)
@@ -172,7 +172,7 @@ def test_caller_speaks_first_when_the_opening_is_the_callers() -> None:
 
 
 def test_caller_waits_for_its_turn_when_the_agent_opens_before_it() -> None:
-    report, agent = hold(saying(1.0), Wait(0.5), Say("one"), HangUp(), opening="caller")
+    _, agent = hold(saying(1.0), Wait(0.5), Say("one"), HangUp(), opening="caller")
     assert agent.heard[0][0] == pytest.approx(agent.spoken[0][1] + 2 * ONE_WAY, abs=FRAME)
 
 

@@ -169,9 +169,12 @@ async def test_caller_plays_a_recording(tmp_path: Path) -> None:
     assert QUICK.pcm(CALLER_VOICE, "hello there") in report.sent
 
 
-async def test_caller_does_not_dial_when_a_line_has_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(SpeechError, match=r"python -m simulation\.speech render"):
-        await Caller("ws://127.0.0.1:1/", scenario(), speech=Speech(tmp_path)).run()
+async def test_caller_does_not_dial_when_a_line_has_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # nothing to render with
+    with pytest.raises(SpeechError, match="no recording of 'one two three'"):
+        await Caller("ws://127.0.0.1:1/", scenario(), speech=Speech(tmp_path, cache=tmp_path)).run()
 
 
 async def test_caller_leaves_at_once_when_cancelled() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import attrs
@@ -78,10 +78,8 @@ class TimedAgent:
                 nursery.cancel_scope.cancel()
 
     async def _play(self) -> None:
-        try:
+        with suppress(ConnectionClosed):
             await self.script(self)
-        except ConnectionClosed:
-            pass
 
     def _hear(self, frame: bytes) -> None:
         self.last_frame_at = now = trio.current_time()

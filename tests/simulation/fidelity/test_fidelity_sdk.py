@@ -82,7 +82,10 @@ class Findings:
 async def test_sdks_client_and_types_agree_with_the_cloud_but_for_what_is_known(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V-101, V-102, V-104, V-108, V-202, V-212, V-216, V-402, V-405, V-504: one test, as the import takes seconds."""
+    """V-101, V-102, V-104, V-108, V-116, V-117, V-118, V-202, V-212, V-215, V-216, V-402, V-405, V-504.
+
+    One test, because the import takes seconds.
+    """
     api.cloud.behaviour = QUICK_TURNS
     await sync_client_makes_reads_lists_renames_and_deletes(api)
     await async_client_makes_and_lists(api)
@@ -170,11 +173,6 @@ async def look_at_requests_and_replies(api: Api, findings: Findings) -> None:
 
     body, _ = await request_body()
     findings.look("the product's request", CreateOutboundCallDto, body)
-    read = CreateOutboundCallDto.model_validate(body)
-    assistant: Any = read.assistant
-    assert "VapiWebsocket" in type(read.transport).__name__
-    chosen = [type(part).__name__ for part in (assistant.model, assistant.voice, assistant.transcriber)]
-    assert [any(name in kind for kind in chosen) for name in ("Openai", "Deepgram")] == [True, True], chosen
     created = (await api.create(call_body(tool_url="https://x.test") | {"metadata": {"a": 1}})).json()
     findings.look("POST /call", Call, created)
     await end(api)
@@ -200,7 +198,7 @@ async def look_at_messages(api: Api, findings: Findings) -> None:
         everything = {"status-update", "speech-update", "transcript", "conversation-update", "tool-calls", "hang"}
         assert kinds == everything | {"user-interrupted"}
         with trio.fail_after(5):
-            while len(lifecycle.requests) < 2:
+            while len(lifecycle.requests) < 2:  # noqa: ASYNC110  # a record of the server, not an event
                 await trio.sleep(0.05)
     findings.look("a message on the wire", ClientMessage, {} if "message" not in client.texts[0] else client.texts[0])
     for text in client.texts:
