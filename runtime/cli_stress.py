@@ -30,6 +30,8 @@ def stress(
     find: Annotated[bool, typer.Option("--find", help="Look for the most calls that this machine holds.")] = False,
 ) -> None:
     """Callers and a simulated Vapi against `voice serve`: nothing may be lost, reordered, damaged or late."""
+    if virtual and find:
+        _wrong("--find looks for the limit of this machine, and in virtual time there is none: leave one out")
     try:
         from stress.command import Wishes
         from stress.command import stress as hold

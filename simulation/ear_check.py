@@ -12,10 +12,11 @@ from pathlib import Path
 
 import attrs
 
-from simulation.ear import REPROMPT, EarError
+from simulation.caller_ear import agent_phrases
+from simulation.ear import EarError
 from simulation.grammar import words_of
 from simulation.pcm import SAMPLE_RATE_HZ, seconds_of
-from simulation.pocket_ear import THRESHOLD, PocketEar, the_ear
+from simulation.recogniser import THRESHOLD, Recogniser, the_recogniser
 from simulation.resampler import resample_pcm
 from simulation.scenario import VOICES, Scenario, ScenarioError, load_scenario
 from simulation.speech import AGENT_VOICE, Speech, SpeechError
@@ -73,12 +74,6 @@ class Figures:
             self.wrong.append((score, said, heard))
 
 
-def agent_phrases(scenario: Scenario) -> tuple[str, ...]:
-    """All that the agent of a scenario may say."""
-    said = [*(turn.say for turn in scenario.agent), str(scenario.faults.vapi.get("filler", "")), REPROMPT]
-    return tuple(dict.fromkeys(text for text in said if text))
-
-
 def caller_phrases(scenario: Scenario) -> tuple[str, ...]:
     """All turns of a scenario's caller that have words."""
     return tuple(dict.fromkeys(line for line in scenario.caller_lines if not line.endswith(".wav")))
@@ -108,7 +103,7 @@ def _without(phrases: Iterable[str], text: str) -> bool:
     return bool(known) and words_of(text) not in known
 
 
-def check_ear(ear: PocketEar, speech: Speech, samples: Sequence[Sample]) -> Iterator[Figures]:
+def check_ear(recogniser: Recogniser, speech: Speech, samples: Sequence[Sample]) -> Iterator[Figures]:
     """The figures of each voice and band, as they come.
 
     :raises SpeechError: a line has no recording.
@@ -119,7 +114,7 @@ def check_ear(ear: PocketEar, speech: Speech, samples: Sequence[Sample]) -> Iter
             for sample in (sample for sample in samples if sample.voice == voice):
                 pcm = limited(speech.pcm(voice, sample.text), band_hz)
                 began = time.process_time()
-                heard = ear.decode(pcm, sample.phrases)
+                heard = recogniser.decode(pcm, sample.phrases)
                 figures.cpu_seconds += time.process_time() - began
                 figures.audio_seconds += seconds_of(len(pcm))
                 figures.add(sample, heard.text, heard.score)
@@ -155,7 +150,7 @@ def main(arguments: list[str]) -> int:
         samples = samples_of([load_scenario(path) for path in paths], "--voices" in arguments)
         sys.stdout.write(f"threshold {THRESHOLD}\n{'voice':<6} {'band':>8} {'lines':>6} {'word error':>12} ")
         sys.stdout.write(f"{'false rejects':>14} {'false accepts':>18} {'speed':>8}\n")
-        for figures in check_ear(the_ear(), Speech(paths[0].parent / "audio"), samples):
+        for figures in check_ear(the_recogniser(), Speech(paths[0].parent / "audio"), samples):
             sys.stdout.write(table_line(figures) + "\n")
             sys.stdout.flush()
             worst = max(worst, figures.word_error)

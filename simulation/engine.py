@@ -85,7 +85,9 @@ class Engine:
     def trace(self, simulation_id: str) -> list[Event]:
         """Turns and tool calls of one simulation on one clock, the earliest first."""
         found = [
-            Event(0.0, turn.started, simulation_id, turn.who, "turn", {"ended": turn.ended, "text": turn.text})
+            Event(
+                0.0, turn.started, simulation_id, turn.who, "turn", {"ended": round(turn.ended, 6), "text": turn.text}
+            )
             for turn in self.turns(simulation_id)
         ]
         for call in self.events(simulation_id):

@@ -79,7 +79,7 @@ def open_store(path: Path) -> Iterator[EngineStore]:
     :raises StoreError: another engine has it, or a line is broken.
     :raises OSError: it cannot be read or written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         try:
             # Without it a second engine would take a line that is being written for a broken one.
@@ -89,6 +89,11 @@ def open_store(path: Path) -> Iterator[EngineStore]:
         yield _read(EngineStore(path, descriptor))
     finally:
         os.close(descriptor)
+
+
+def _opened(path: str | Path, flags: int) -> int:
+    """A descriptor; a file that is made is its owner's alone: tool calls hold what customers said."""
+    return os.open(path, flags, 0o600)
 
 
 def _read(store: EngineStore) -> EngineStore:
@@ -115,7 +120,7 @@ def _read(store: EngineStore) -> EngineStore:
 
 def _set_aside(store: EngineStore, number: int, broken: bytes) -> None:
     aside = store.path.with_name(store.path.name + ".broken")
-    with aside.open("ab") as kept:
+    with open(aside, "ab", opener=_opened) as kept:
         kept.write(broken + b"\n")
     os.ftruncate(store.descriptor, store.size_bytes)
     store.set_aside = f"{store.path}:{number}: the last line was not whole, it is kept in {aside}"

@@ -49,7 +49,7 @@ def decoys(phrases: Iterable[str]) -> list[Words]:
     for words in said:
         for start, end in digit_runs(words):
             run = words[start:end]
-            swapped = (run[:at] + (run[at + 1], run[at]) + run[at + 2 :] for at in range(len(run) - 1))
+            swapped = ((*run[:at], run[at + 1], run[at], *run[at + 2 :]) for at in range(len(run) - 1))
             for other in (*swapped, *(other for other in known if len(other) == len(run))):
                 made[words[:start] + other + words[end:]] = None
     return [words for words in made if words not in said]

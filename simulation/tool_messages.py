@@ -2,7 +2,7 @@
 
 ``live``: ``toolCallList`` with a nested ``function``, the same list as ``toolCalls``, and ``toolWithToolCallList``.
 The documentation shows three more, and the deprecated ``function-call`` message still stands in the default
-``serverMessages``. See docs/protocol.md, V-130 and the following.
+``serverMessages``. See docs/protocol.md, V-401 to V-406.
 """
 
 import json

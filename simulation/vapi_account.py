@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import attrs
 
 from simulation.behaviour import Behaviour
+from simulation.ear import Ear
 from simulation.events import EventLog, OnEvent, mono_now, wall_now
 from simulation.scenario import AgentTurn
 from simulation.speech import Voice
@@ -16,7 +17,7 @@ from simulation.vapi_call import SimulatedCall
 class VapiCloud:
     """The running cloud. Mutable: ``behaviour`` (yours to replace at any time), ``calls`` (in order of creation).
 
-    ``agent`` and ``caller_lines`` may be replaced as well; a call takes them when its socket opens.
+    ``agent``, ``caller_lines`` and ``ear`` may be replaced as well; a call takes them when its socket opens.
     """
 
     host: str
@@ -29,6 +30,7 @@ class VapiCloud:
     voice: Voice
     rng: random.Random
     caller_lines: Sequence[str] = ()
+    ear: Ear | None = None
     on_event: OnEvent | None = None
     secure: bool = False
     """https and wss: certificates are the opener's business."""

@@ -16,6 +16,7 @@ import trio
 
 from simulation.background import open_background
 from simulation.behaviour import Behaviour
+from simulation.ear import Ear
 from simulation.events import OnEvent
 from simulation.http_server import serve_http_connection
 from simulation.network import Network, TrioSockets, port_of
@@ -49,13 +50,15 @@ async def open_vapi_cloud(
     behaviour: Behaviour | None = None,
     speech: Voice | None = None,
     caller_lines: Sequence[str] = (),
+    ear: Ear | None = None,
     rng: random.Random | None = None,
     on_event: OnEvent | None = None,
 ) -> AsyncIterator[VapiCloud]:
     """Run a cloud for the length of the block; everything in it is cancelled at the end.
 
     ``agent``: the scripted assistant's turns, the greeting first; empty: it says the request's ``firstMessage`` and
-    then listens. ``speech``: its voice (default: tones). ``caller_lines``: what its transcriber "hears", turn by turn.
+    then listens. ``speech``: its voice (default: tones). ``caller_lines``: what its transcriber "hears", turn by turn;
+    with an ``ear`` it hears which of them is said, and answers that.
     ``rng``: ids, chunk sizes and jitter. ``network``: where it listens and dials webhooks; None is Trio's
     sockets. ``tls``: a server's context; both listeners then speak TLS.
 
@@ -75,6 +78,7 @@ async def open_vapi_cloud(
         voice=speech or Tones(),
         rng=rng or random.Random(),
         caller_lines=caller_lines,
+        ear=ear,
         on_event=on_event,
         secure=tls is not None,
     )
@@ -120,6 +124,7 @@ async def _serve_socket(cloud: VapiCloud, webhooks: WebhookClient, stream: trio.
                     voice=cloud.voice,
                     webhooks=webhooks,
                     rng=random.Random(cloud.rng.getrandbits(64)),
+                    ear=cloud.ear,
                 )
                 await CallSocket(call, connection, stream, casting).run()
             finally:

@@ -7,23 +7,31 @@ import attrs
 import trio
 
 from simulation.behaviour import Behaviour
-from simulation.pcm import seconds_of
+from simulation.ear import REPROMPT
+from simulation.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, seconds_of
 from simulation.scenario import AgentTurn, ToolCall
 from simulation.speech import AGENT_VOICE, Voice
 from simulation.vapi_call import SimulatedCall
+from simulation.vapi_hearing import CallerTurn, Understanding
 from simulation.vapi_speaker import Speaker
 from simulation.vapi_tools import ToolCaller
 from simulation.voice_activity import VoiceActivity
 
 MAX_WAITING_TURNS = 16
 SECONDS_PER_WORD = 0.35
+MARGIN_SAMPLES = SAMPLE_RATE_HZ // 5
+"""What the ear is given from before the caller's onset: a word may begin softly."""
 
+_Sound = tuple[bytes, float]
+"""The audio of a turn, and when it ended (Trio time)."""
 Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @attrs.define(eq=False)
 class Script:
     """One call's assistant. ``hear`` is fed by the socket's reader; ``run`` takes the turns.
+
+    With ``understanding`` it hears what the caller says, in ``listen``; without, it takes each turn for the next line.
 
     Mutable: ``busy`` (thinking, calling or speaking), ``last_sound`` (Trio time either side was last heard),
     ``_user_speaking``, ``_turn`` (the number in ``speech-update``), ``_interruptible``.
@@ -38,6 +46,7 @@ class Script:
     speaker: Speaker
     tell: Tell
     nursery: trio.Nursery
+    understanding: Understanding | None = None
     busy: bool = False
     last_sound: float = attrs.field(factory=trio.current_time)
     _hearing: VoiceActivity = attrs.field(factory=VoiceActivity, repr=False)
@@ -46,8 +55,11 @@ class Script:
     _turn: int = 0
     _interruptible: bool = False
     _conversation: list[dict[str, str]] = attrs.field(factory=list, repr=False)
-    _turns: tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] = attrs.field(
-        factory=lambda: trio.open_memory_channel[str](MAX_WAITING_TURNS), repr=False
+    _turns: tuple[trio.MemorySendChannel[CallerTurn], trio.MemoryReceiveChannel[CallerTurn]] = attrs.field(
+        factory=lambda: trio.open_memory_channel[CallerTurn](MAX_WAITING_TURNS), repr=False
+    )
+    _unheard: tuple[trio.MemorySendChannel[_Sound], trio.MemoryReceiveChannel[_Sound]] = attrs.field(
+        factory=lambda: trio.open_memory_channel[_Sound](MAX_WAITING_TURNS), repr=False
     )
 
     async def run(self) -> None:
@@ -56,21 +68,35 @@ class Script:
         entries = iter(self.agent or (AgentTurn(say=self.call.assistant.get("firstMessage") or ""),))
         if self.call.assistant.get("firstMessageMode") != "assistant-waits-for-user":
             await self._greet(entries)
-        async for _ in self._turns[1]:
-            entry = next(entries, None)
+        self._interruptible = True
+        free_at = trio.current_time()
+        async for turn in self._turns[1]:
+            entry = next(entries, None) if turn.understood else AgentTurn(say=REPROMPT)
             if entry is not None:
-                await self._perform(entry)
+                await self._think(max(free_at, turn.ended_at))
+                await self._perform(turn.answered_by(entry))
+            free_at = trio.current_time()
+
+    async def listen(self) -> None:
+        """Hear turn after turn, beside the thinking about it; never returns.
+
+        :raises EarError: nothing can be heard at all.
+        """
+        assert self.understanding is not None
+        async for pcm, ended_at in self._unheard[1]:
+            await self._take(await self.understanding.understand(pcm, ended_at))
+
+    async def _think(self, since: float) -> None:
+        self.busy = True
+        await trio.sleep_until(since + self.behaviour().model_ms / 1000)
 
     async def _greet(self, entries: Iterator[AgentTurn]) -> None:
         self._interruptible = bool(self.call.assistant.get("firstMessageInterruptionsEnabled"))
         await self._perform(next(entries))
-        self._interruptible = True
 
     async def _perform(self, entry: AgentTurn) -> None:
         self.busy = True
         try:
-            if self._user_turns:
-                await trio.sleep(self.behaviour().model_ms / 1000)
             if entry.calls:
                 await self._call_tools(entry.calls)
             if entry.say:
@@ -161,7 +187,7 @@ class Script:
         await self.tell({"type": "user-interrupted"})
 
     async def _end_user_turn(self) -> None:
-        spoken_ms = self._hearing.speech_ms
+        spoken_ms, pcm = self._hearing.speech_ms, self._turn_audio()
         self._hearing.forget()
         self._user_speaking = False
         await self._announce_user_end()
@@ -169,13 +195,31 @@ class Script:
             # Too short to interrupt: a backchannel, not a turn.
             self.call.log.add("vapi", "backchannel", milliseconds=spoken_ms)
             return
-        lines = self.caller_lines
-        text = lines[self._user_turns] if self._user_turns < len(lines) else f"({spoken_ms:.0f} ms of speech)"
-        self._user_turns += 1
         self._turn += 1
-        self.call.log.add("vapi", "caller-turn-ended", text=text, milliseconds=spoken_ms)
-        await self._transcribe("user", text)
+        if self.understanding is None:
+            lines = self.caller_lines
+            text = lines[self._user_turns] if self._user_turns < len(lines) else f"({spoken_ms:.0f} ms of speech)"
+            self._user_turns += 1
+            self.call.log.add("vapi", "caller-turn-ended", text=text, milliseconds=spoken_ms)
+            await self._take(CallerTurn(text, trio.current_time()))
+            return
+        self.call.log.add("vapi", "caller-turn-ended", text="", milliseconds=spoken_ms)
         try:
-            self._turns[0].send_nowait(text)
+            self._unheard[0].send_nowait((pcm, trio.current_time()))
         except trio.WouldBlock:
-            self.call.log.add("vapi", "turn-dropped", text=text)
+            self.call.log.add("vapi", "turn-dropped", text="")
+
+    def _turn_audio(self) -> bytes:
+        """The caller's turn as it came in on the socket."""
+        start = max(0, (self._hearing.onset or 0) - MARGIN_SAMPLES)
+        end = (self._hearing.last_speech or 0) + MARGIN_SAMPLES
+        return bytes(self.call.heard[start * BYTES_PER_SAMPLE : end * BYTES_PER_SAMPLE])
+
+    async def _take(self, turn: CallerTurn) -> None:
+        """A turn whose words are known: say them, and let the assistant answer."""
+        if turn.text:
+            await self._transcribe("user", turn.text)
+        try:
+            self._turns[0].send_nowait(turn)
+        except trio.WouldBlock:
+            self.call.log.add("vapi", "turn-dropped", text=turn.text)

@@ -14,10 +14,12 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from simulation.behaviour import Behaviour
+from simulation.ear import Ear
 from simulation.events import mono_now
 from simulation.scenario import AgentTurn
 from simulation.speech import Voice
 from simulation.vapi_call import SimulatedCall
+from simulation.vapi_hearing import Understanding
 from simulation.vapi_names import CLIENT_INBOUND_MESSAGES
 from simulation.vapi_script import Script
 from simulation.vapi_speaker import Speaker
@@ -42,6 +44,7 @@ class Casting:
     voice: Voice
     webhooks: WebhookClient
     rng: random.Random
+    ear: Ear | None = None
 
 
 @attrs.define(eq=False)
@@ -91,9 +94,12 @@ class CallSocket:
                 speaker=speaker,
                 tell=self._tell,
                 nursery=nursery,
+                understanding=Understanding(casting.ear, self.call, casting.caller_lines) if casting.ear else None,
             )
             nursery.start_soon(self._read, script)
             nursery.start_soon(script.run)
+            if script.understanding is not None:
+                nursery.start_soon(script.listen)
             nursery.start_soon(speaker.stream_silence)
             nursery.start_soon(self._watch_silence, script)
             nursery.start_soon(self._watch_duration)

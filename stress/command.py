@@ -49,8 +49,6 @@ def stress(wishes: Wishes, console: Console) -> bool:
 
     Raises SettingsError for what cannot be asked for, StartError for what is needed and not there.
     """
-    if wishes.virtual and wishes.find:
-        raise SettingsError("--find looks for the limit of this machine, and in virtual time there is none")
     if not wishes.virtual and not meter.available():
         raise SettingsError("voice stress reads /proc, which is Linux's; here there is --virtual")
     plan = _plan(wishes)

@@ -9,6 +9,8 @@ from typing import Final
 
 import attrs
 
+from stress.sample import DISPLAY
+
 PROC: Final = Path("/proc")
 DATABASE: Final = "database"
 _POSTGRES: Final = "postgres"
@@ -96,7 +98,7 @@ class ProcMeter:
     def _used(self) -> dict[str, float]:
         """Everything as it stands, in seconds."""
         machine, idle = machine_seconds()
-        used = {"wall": time.monotonic(), "machine": machine, "idle": idle, "display": time.process_time()}
+        used = {"wall": time.monotonic(), "machine": machine, "idle": idle, DISPLAY: time.process_time()}
         for name, pid in self.pids.items():
             with suppress(OSError):
                 used[name] = cpu_seconds(pid)

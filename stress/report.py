@@ -144,7 +144,9 @@ def _frames(direction: Direction) -> str:
 
 
 def _times(of: Percentiles) -> str:
-    return f"p50 {ms(of.p50_ms)}, p95 {ms(of.p95_ms)}, p99 {ms(of.p99_ms)}, max {ms(of.max_ms)}"
+    if of.max_ms is None:
+        return "not measured"
+    return f"p50 {of.p50_ms:.1f}, p95 {of.p95_ms:.1f}, p99 {of.p99_ms:.1f}, max {of.max_ms:.1f} ms"
 
 
 def tell_search(results: Sequence[Result], console: Console) -> None:

@@ -12,6 +12,8 @@ from stress.plan import Plan
 Phase = Literal["ramp", "steady"]
 LOAD: Final = ("callers", "cloud")
 BRIDGE: Final = "bridge"
+DISPLAY: Final = "display"
+"""This process: it starts the others, asks them how they are, and shows it."""
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from stress.plan import Plan
-from stress.sample import Sample
+from stress.sample import DISPLAY, Sample
 
 ROWS: Final = 12
 _UNKNOWN: Final = "-"
@@ -72,12 +72,16 @@ def _latest(sample: Sample) -> float | None:
 
 
 def _table(samples: list[Sample]) -> Table:
+    """Times in ms, processes in percent of a core."""
+    processes = [name for name in samples[-1].cpu if name != DISPLAY]  # it must fit in 80 columns
     table = Table(box=None, pad_edge=False)
-    for name in ("second", "phase", "up", "frames/s", "lost", "p50", "p99", "load late", "cpu", "idle"):
-        table.add_column(name, justify="left" if name in ("phase", "cpu") else "right")
+    for name in ("phase", "up", "frames", "lost", "p50", "p99", "late", *processes, "idle"):
+        table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
     for sample in samples:
+        times = (sample.p50_ms, sample.p99_ms, _latest(sample))
         table.add_row(
-            f"{sample.at_seconds:.0f}", sample.phase, str(sample.up), str(sample.frames), str(sample.missing),
-            ms(sample.p50_ms), ms(sample.p99_ms), ms(_latest(sample)), shares(dict(sample.cpu)), share(sample.idle),
+            sample.phase, str(sample.up), str(sample.frames), str(sample.missing),
+            *(_UNKNOWN if value is None else f"{value:.1f}" for value in times),
+            *(share(sample.cpu.get(name)) for name in processes), share(sample.idle),
         )  # fmt: skip
     return table

@@ -50,14 +50,15 @@ def old_card_stays_active(plant: Planting) -> None:
 
 @defect("stolen-card", "cancelled-card-replaced")
 def no_new_card(plant: Planting) -> None:
-    """The old card is cancelled and a delivery begun, and the card in it is never issued."""
+    """The old card is cancelled and a delivery begun, and the card in it does not exist."""
+    honest = MemoryWork.add_replacement
 
-    async def unwritten(self: Any, old: Any) -> Any:
-        issued = await honest(self, old)
-        self._bank.cards[issued.card_id] = attrs.evolve(issued, status="frozen")
-        return issued
+    async def unissued(self: Any, old: Any, new: Any) -> Any:
+        added = await honest(self, old, new)
+        del self._bank.cards[new.card_id]
+        return added
 
-    honest = plant.replace(MemoryWork, "issue_card", unwritten)
+    plant.replace(MemoryWork, "add_replacement", unissued)
 
 
 @defect("replace-card", "verified-replacement")
@@ -95,42 +96,36 @@ def ledger_forgets(plant: Planting) -> None:
     _forget_the_ledger(plant)
 
 
-@defect("tool-calls-come-twice")
-def written_twice(plant: Planting) -> None:
-    """A tool call that is delivered twice writes twice: two new cards are on their way."""
-    _forget_the_ledger(plant)
-    honest = card_tools.request_card_replacement
-
-    async def unguarded(work: Any, arguments: Any) -> Any:
-        answer = await honest(work, arguments)
-        replacement = work._bank.replacements.pop(answer["replacement"]["replacement_id"])
-        work._bank.replacements[replacement.replacement_id] = attrs.evolve(replacement, old_card_id=0)
-        return answer
-
-    async def blind(self: Any, card_id: int) -> list[Any]:
-        return []
-
-    plant.replace(card_tools, "request_card_replacement", unguarded)
-    plant.replace(MemoryWork, "lock_replacements_of", blind)
-
-
-@defect("replacement-requested")
-def replaced_a_second_time(plant: Planting) -> None:
-    """A card whose replacement is under way is replaced again."""
+def _forget_replacements(plant: Planting) -> None:
+    """Neither the tool nor the table looks whether a card was replaced before."""
+    honest = MemoryWork.add_replacement
 
     async def blind(self: Any, card_id: int) -> list[Any]:
         return []
 
     async def unruled(self: Any, old: Any, new: Any) -> Any:
-        open_ones = {id_: one for id_, one in self._bank.replacements.items() if one.old_card_id == old.card_id}
-        for id_ in open_ones:
+        earlier = {id_: one for id_, one in self._bank.replacements.items() if one.old_card_id == old.card_id}
+        for id_ in earlier:
             del self._bank.replacements[id_]
         added = await honest(self, old, new)
-        self._bank.replacements.update(open_ones)
+        self._bank.replacements.update(earlier)
         return added
 
     plant.replace(MemoryWork, "lock_replacements_of", blind)
-    honest = plant.replace(MemoryWork, "add_replacement", unruled)
+    plant.replace(MemoryWork, "add_replacement", unruled)
+
+
+@defect("tool-calls-come-twice")
+def written_twice(plant: Planting) -> None:
+    """A tool call that is delivered twice writes twice: two new cards are on their way."""
+    _forget_the_ledger(plant)
+    _forget_replacements(plant)
+
+
+@defect("replacement-requested")
+def replaced_a_second_time(plant: Planting) -> None:
+    """A card whose replacement is under way is replaced again."""
+    _forget_replacements(plant)
 
 
 class _NoOrder(tuple[str, ...]):

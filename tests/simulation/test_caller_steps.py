@@ -121,6 +121,17 @@ def test_caller_cuts_into_the_next_onset_when_it_let_a_turn_pass() -> None:
     assert report.turns[0].barge_in
 
 
+def test_caller_cuts_into_an_onset_that_is_not_dated_back_to_what_was_cut_before() -> None:
+    async def script(agent: TimedAgent) -> None:
+        await agent.say(1.005, tail=False)  # ends in the middle of one of the detector's frames
+        await trio.sleep(3.0)
+        await agent.say(3.0)
+
+    steps = (BargeIn(300), Say("one two three four"), BargeIn(400), Say("one"), HangUp())
+    _, agent = hold(script, *steps)
+    assert agent.heard[1][0] == pytest.approx(agent.spoken[1][0] + 0.4 + 2 * ONE_WAY, abs=FRAME)
+
+
 def test_caller_leaves_in_the_middle_of_a_sentence() -> None:
     report, agent = hold(saying(3.0), BargeIn(800), HangUp())
     assert (report.ending, report.turns) == ("caller_hung_up", ())

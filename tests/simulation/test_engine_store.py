@@ -73,6 +73,7 @@ def test_engine_goes_on_when_it_was_killed_after_any_byte_of_a_line(tmp_path: Pa
             assert known == (1, kept == len(last))
             assert aside.exists() == broken == bool(problems)
             if broken:
+                assert aside.stat().st_mode & 0o077 == 0
                 assert aside.read_bytes() == last[:kept] + b"\n"
                 assert problems == [f"{store}:2: the last line was not whole, it is kept in {aside}"]
             # What is appended next begins a line of its own.

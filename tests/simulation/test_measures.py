@@ -68,24 +68,28 @@ DELIVERIES: Final[dict[str, Callable[[Spans], list[Chunk]]]] = {
     "odd messages": lambda spans: streamed(spans, size=irregular()),
     "odd messages in pairs, 8 ms of jitter": lambda spans: streamed(spans, size=irregular(), together=2, jitter_ms=8),
     "100 ms messages": lambda spans: streamed(spans, size=lambda: 4_800),
-    "a noise floor": lambda spans: cut(stream(spans, floor_peak=40), irregular(), together=2, jitter_ms=8),
-    "speech and tails": lambda spans: speech_only(spans, size=lambda: bytes_for(0.046), together=2, jitter_ms=8),
+    "a noise floor, 8 ms of jitter": lambda spans: cut(
+        stream(spans, floor_peak=40), irregular(), together=2, jitter_ms=8
+    ),
+    "speech and tails, 8 ms of jitter": lambda spans: speech_only(
+        spans, size=lambda: bytes_for(0.046), together=2, jitter_ms=8
+    ),
     "each stretch in one message": lambda spans: speech_only(spans, size=lambda: 1_000_000),
 }
-deliveries = pytest.mark.parametrize("delivered", DELIVERIES.values(), ids=DELIVERIES.keys())
 
 
-@deliveries
-def test_ear_times_speech_within_10_ms(delivered: Callable[[Spans], list[Chunk]]) -> None:
-    heard = agent_speech_in(delivered(BURSTS))
-    assert [(speech.onset_at, speech.end_at) for speech in heard] == [pytest.approx(span, abs=0.010) for span in BURSTS]
+@pytest.mark.parametrize("name", DELIVERIES)
+def test_ear_times_speech_within_10_ms(name: str) -> None:
+    heard = agent_speech_in(DELIVERIES[name](BURSTS))
+    # Without jitter to the sample, but for the sine's own rise.
+    error = 0.010 if "jitter" in name else 0.0002
+    assert [(speech.onset_at, speech.end_at) for speech in heard] == [pytest.approx(span, abs=error) for span in BURSTS]
 
 
-@deliveries
+@pytest.mark.parametrize("delivered", DELIVERIES.values(), ids=DELIVERIES.keys())
 def test_measures_are_the_truth_within_10_ms(delivered: Callable[[Spans], list[Chunk]]) -> None:
     # Answered after 750 ms; interrupted 450 ms before it stops; talked over for 200 ms; answered after 3,505 ms.
-    turns = [(2.5, 3.5001), (5.55, 6.2), (7.7666, 8.5), (8.5, 8.5)]
-    said = [Utterance(str(n), begin, end, barge_in=n == 1) for n, (begin, end) in enumerate(turns[:3])]
+    said = [own(2.5, 3.5001), barge_in(5.55, 6.2), own(7.7666, 8.5)]
     taken = measure(call(agent_speech_in(delivered(BURSTS)), said, seconds=13.6, ending="agent_hung_up"))
     assert taken.greeting_ms == pytest.approx(501.7, abs=10)
     assert taken.response_ms == pytest.approx((750.0, 1_133.3, 3_504.9), abs=10)
@@ -215,7 +219,7 @@ def test_talk_over_counts_stretch_by_stretch_and_no_barge_in_or_backchannel() ->
     [
         ([(1.0, 3.4), (5.0, 6.0)], (400,), 0),
         ([(1.0, 3.2), (3.5, 3.9), (5.0, 6.0)], (900,), 0),  # a breath in between
-        ([(1.0, 3.4), (4.2, 6.0)], (400,), 0),  # the answer comes at once, behind the interruption
+        ([(1.0, 3.8), (4.1, 6.0)], (800,), 0),  # the answer comes at once, behind the interruption
         ([(1.0, 5.1)], (), 1),
         ([(1.0, 2.9), (5.0, 6.0)], (), 0),  # it had stopped by itself
     ],
