@@ -63,7 +63,7 @@ async def _stage(task: Task, props: Props, options: Options) -> AsyncIterator[St
         database = await stack.enter_async_context(open_memory_database(files=props.bank))
         engine = await stack.enter_async_context(open_engine())
         cloud = await stack.enter_async_context(
-            open_vapi_cloud(speech=props.speech, rng=random.Random(task.seed), **({"ear": props.ear} if props.ear else {}))
+            open_vapi_cloud(speech=props.speech, ear=props.ear, rng=random.Random(task.seed))
         )
         settings = _settings(task, cloud, engine, options)
         doors = await stack.enter_async_context(open_doors(settings, database, told.append, None, VirtualPoller()))

@@ -67,6 +67,8 @@ class Recogniser:
 
     def _attempt(self, sound: npt.NDArray[np.int16], name: str, texts: dict[Words, str]) -> Heard:
         """What the grammar makes of the sound, whatever its score."""
+        # The decoder remembers something of the last utterance, which would tell in the third digit of the score.
+        self._decoder.reinit_feat()
         self._decoder.activate_search(name)
         self._decoder.start_utt()
         self._decoder.process_raw(sound.tobytes(), full_utt=True)

@@ -15,7 +15,7 @@ from runtime.logs import configure_logging
 from sandbox.crew import Voices
 from sandbox.options import Options, Task
 from sandbox.planted.catalogue import DEFECTS
-from sandbox.planted.planting import SCRIPTED, Defect
+from sandbox.planted.planting import SCRIPTED, Defect, Under
 from sandbox.virtual import Props, hold_virtually
 from simulation.check import Check
 from simulation.scenario import Scenario, load_scenario
@@ -56,7 +56,7 @@ class Piece:
     """One conversation. ``defect``: the name of what is planted for it; "" for the sound agent."""
 
     scenario: str
-    options: Options
+    under: Under = ()
     defect: str = ""
 
 
@@ -107,8 +107,8 @@ class Measured:
 
 def pieces_for(defects: Iterable[Defect], scenarios: Iterable[str]) -> list[Piece]:
     """``scenarios`` with the sound agent, then what the faults are planted for, and the same with the sound agent."""
-    wanted = [Piece(name, one.options, one.name) for one in defects for name in one.scenarios]
-    sound = [Piece(name, SCRIPTED) for name in scenarios]
+    wanted = [Piece(name, one.under, one.name) for one in defects for name in one.scenarios]
+    sound = [Piece(name) for name in scenarios]
     sound += [attrs.evolve(piece, defect="") for piece in wanted]
     return [*(piece for index, piece in enumerate(sound) if piece not in sound[:index]), *wanted]
 
@@ -132,8 +132,8 @@ def judged(defects: Sequence[Defect], held: Iterable[Noticed]) -> Measured:
     for one in defects:
         by = {}
         for name in one.scenarios:
-            sound = failed[Piece(name, one.options)]
-            by[name] = tuple(check for check in failed[Piece(name, one.options, one.name)] if check not in sound)
+            sound = failed[Piece(name, one.under)]
+            by[name] = tuple(check for check in failed[Piece(name, one.under, one.name)] if check not in sound)
         findings.append(Finding(one, by))
     sound_ones = [Noticed(piece, checks) for piece, checks in failed.items() if not piece.defect]
     return Measured(findings, len(sound_ones), [noticed for noticed in sound_ones if noticed.failed])
@@ -143,7 +143,7 @@ def hold_piece(piece: Piece) -> Noticed:
     """For a process without a Trio run."""
     configure_logging("critical")
     with DEFECTS[piece.defect].planted() if piece.defect else nullcontext():
-        checks = _checks_of(_scenario(piece.scenario), piece.options)
+        checks = _checks_of(_scenario(piece.scenario), attrs.evolve(SCRIPTED, **dict(piece.under)))
     return Noticed(piece, {check.name: check.detail for check in checks if check.failed})
 
 

@@ -37,17 +37,19 @@ class Planting:
 
 
 Plant = Callable[[Planting], None]
+Under = tuple[tuple[str, Any], ...]
+"""Options by name, where they are other than SCRIPTED."""
 
 
 @attrs.frozen
 class Defect:
     """A fault that somebody could make. ``wrong`` says what it does, in one line; ``scenarios`` ought to notice it, each
-    by itself, when they are held with ``options``."""
+    by itself, when they are held ``under`` those options."""
 
     name: str
     wrong: str
     scenarios: tuple[str, ...]
-    options: Options
+    under: Under
     _plant: Plant = attrs.field(repr=False)
 
     @contextmanager
@@ -61,13 +63,13 @@ class Defect:
             planting.restore()
 
 
-def defect(*scenarios: str, **options: Any) -> Callable[[Plant], Defect]:
+def defect(*scenarios: str, **under: Any) -> Callable[[Plant], Defect]:
     """Makes a Defect of a function that plants it: its name is the fault's, its docstring says what is wrong.
-    ``options``: of the conversations, where they are not held as usual."""
+    ``under``: the conversations' options, where they are not the usual ones."""
 
     def made(plant: Plant) -> Defect:
         name = getattr(plant, "__name__", "").replace("_", "-")
-        return Defect(name, inspect.getdoc(plant) or "", scenarios, attrs.evolve(SCRIPTED, **options), plant)
+        return Defect(name, inspect.getdoc(plant) or "", scenarios, tuple(under.items()), plant)
 
     return made
 
