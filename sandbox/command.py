@@ -168,6 +168,7 @@ def options_of(wishes: Wishes, environ: Mapping[str, str]) -> Options:
         vapi=vapi_of(wishes.vapi),
         database_url=wishes.database_url,
         engine_port=wishes.engine_port,
+        vapi_url=read_settings(environ).vapi_base_url if kind == "live" else "",
         environ=dict(environ) if kind in ("live", "command") else {},
         max_call_seconds=LIVE_CALL_SECONDS if kind == "live" else MAX_CALL_SECONDS,
     )

@@ -82,6 +82,7 @@ async def hold(task: Task, stage: Stage, options: Options, on_event: OnEvent | N
     evidence = Evidence(
         report=report,
         cloud_call=call,
+        other_calls=stage.cloud.calls[calls_before:-1] if stage.cloud else (),
         engine_events=told,
         rows=await stage.read_rows(tables) if stage.read_rows else None,
         rows_before=before,

@@ -66,7 +66,7 @@ class Budget:
         minutes = min(count * MAX_CALL_SECONDS / 60, self.most_minutes)
         dollars = min(minutes * DOLLARS_PER_MINUTE, self.most_dollars)
         return (
-            f"{count} call(s) at the real Vapi, {minutes:g} minutes at most, about ${dollars:.2f} at most "
+            f"{count} call(s) at Vapi that cost money, {minutes:g} minutes at most, about ${dollars:.2f} at most "
             f"(ceilings: {self.most_calls} calls, {self.most_minutes:g} minutes, ${self.most_dollars:g})"
         )
 

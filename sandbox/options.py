@@ -36,7 +36,7 @@ class Options:
 
     ``virtual``: our agent in memory, under a clock that jumps. ``scripted``: speech is tones, and the simulated Vapi
     knows the words without hearing them. ``vapi``: knobs of the simulated cloud, beneath a scenario's own faults.
-    ``database_url``: somebody's, to read rows from. ``engine_port``: 0 picks one. ``environ``: what a started agent
+    ``database_url``: somebody's, to read rows from. ``engine_port``: 0 picks one. ``vapi_url``: of ``live``. ``environ``: what a started agent
     finds in its environment beside what we set.
     """
 
@@ -50,6 +50,7 @@ class Options:
     vapi: Mapping[str, Any] = attrs.field(factory=dict)
     database_url: str | None = None
     engine_port: int = 0
+    vapi_url: str = ""
     environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     patience_seconds: float = 20.0
     max_call_seconds: float = MAX_CALL_SECONDS
@@ -59,7 +60,7 @@ class Options:
         """In words, for reports."""
         agents = {
             "simulated": "our agent, a simulated Vapi",
-            "live": "our agent, the real Vapi",
+            "live": f"our agent, the real Vapi at {self.vapi_url}",
             "url": f"the agent at {self.agent_url.partition('?')[0]}",
             "command": f"the agent {' '.join(self.agent_command)!r}",
         }

@@ -27,7 +27,7 @@ async def hear_agent(report: CallerReport, scenario: Scenario, ear: Ear) -> tupl
 
     :raises EarError: nothing can be heard at all.
     """
-    listener = _Listener(report, agent_phrases(scenario), ear)
+    listener = _Listener(report, (*agent_phrases(scenario), *_behind_fillers(scenario)), ear)
     heard: list[HeardSpeech] = []
     for stretches in _together(report.agent_speech):
         heard += await listener.hear(stretches)
@@ -38,6 +38,12 @@ def agent_phrases(scenario: Scenario) -> tuple[str, ...]:
     """All that the agent of a scenario may say."""
     said = [*(turn.say for turn in scenario.agent), str(scenario.faults.vapi.get("filler", "")), REPROMPT]
     return tuple(dict.fromkeys(text for text in said if text))
+
+
+def _behind_fillers(scenario: Scenario) -> list[str]:
+    """An answer may follow its filler without any pause, and no pause is then there to divide them at."""
+    filler = str(scenario.faults.vapi.get("filler", ""))
+    return [f"{filler} {turn.say}" for turn in scenario.agent if filler and turn.calls and turn.say]
 
 
 def _together(speech: Sequence[AgentSpeech]) -> list[list[AgentSpeech]]:
@@ -67,10 +73,12 @@ class _Listener:
         heard = await self._decode(stretches, self.lines)
         if not heard.text and self._cut_short(stretches[-1]):
             heard = await self._decode(stretches, [part for line in self.lines for part in leading_parts(line)])
+        whole = [HeardSpeech(round(stretches[0].onset_at, 3), heard.text, heard.score)]
         if heard.text or len(stretches) == 1:
-            return [HeardSpeech(round(stretches[0].onset_at, 3), heard.text, heard.score)]
+            return whole
         at = max(range(1, len(stretches)), key=lambda at: stretches[at].onset_at - stretches[at - 1].end_at)
-        return [*await self.hear(stretches[:at]), *await self.hear(stretches[at:])]
+        parts = [*await self.hear(stretches[:at]), *await self.hear(stretches[at:])]
+        return parts if any(part.text for part in parts) else whole
 
     async def _decode(self, stretches: Sequence[AgentSpeech], phrases: Sequence[str]) -> Heard:
         start, end = stretches[0].segment.start, stretches[-1].segment.end

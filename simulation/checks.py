@@ -7,10 +7,10 @@ nobody could have looked at (somebody else's agent, whose Vapi is not ours) is *
 
 from simulation.alignment import Comparison, heard_is_what_was_said, received_is_what_was_spoken
 from simulation.caller_report import CallerReport
-from simulation.check import Check, without
+from simulation.check import Check, named_values, without
 from simulation.evidence import Evidence
 from simulation.limit_checks import limit_checks
-from simulation.pcm import FRAME_SECONDS, seconds_of
+from simulation.pcm import FRAME_SECONDS, SAMPLE_RATE_HZ, bytes_for, seconds_of
 from simulation.row_checks import row_checks, tables_of
 from simulation.scenario import Scenario
 from simulation.speech_checks import speech_checks
@@ -20,7 +20,12 @@ from simulation.vapi_call import SimulatedCall
 __all__ = ["Check", "check_expectations", "tables_of", "uplink_of"]
 
 IN_FLIGHT_SECONDS = 1.0
-"""Audio that may be under way when a call ends: a bridge's queue of half a second and what the sockets hold."""
+"""Audio of the caller that may be under way when a call ends: a bridge's queue of half a second and what the sockets
+hold."""
+
+LATELY_SECONDS = 0.5
+"""What the assistant said longer ago than this must have reached the caller who hangs up: no bridge should hold back
+more."""
 
 OFFSET_SLACK_FRAMES = 25
 """Half a second: how far the opening of the cloud's socket may be from what the clocks of both sides say."""
@@ -68,6 +73,9 @@ def _vapi_ended(evidence: Evidence) -> Check:
     name, call = "the Vapi call ended", evidence.cloud_call
     if call is None:
         return without(name, evidence, "vapi", NO_CALL)
+    running = [other for other in evidence.other_calls if other.status != "ended"]
+    if running:
+        return Check(name, False, f"{len(running)} more made for the same caller, and not ended")
     return Check(name, call.status == "ended" and call.over.is_set(), f"{call.status}, {call.ended_reason}")
 
 
@@ -75,11 +83,19 @@ def _vapi_understood(evidence: Evidence) -> Check:
     name, call = "Vapi understood every message and got audio in real time", evidence.cloud_call
     if call is None:
         return without(name, evidence, "vapi", NO_CALL)
-    problems = list(call.violations)
+    problems = list(call.violations) + _other_format(call)
     # A caller that was late itself has caught up since: that much haste is its own, not the bridge's.
     if seconds_of(call.bytes_too_fast) > evidence.report.lateness_ms / 1000:
         problems.append(f"{call.bytes_too_fast} bytes came faster than real time")
     return Check(name, not problems, "; ".join(problems) or f"{call.heard_messages} messages of audio")
+
+
+def _other_format(call: SimulatedCall) -> list[str]:
+    """The simulated Vapi speaks and hears the caller's format, whatever it was asked for."""
+    asked = (call.request.get("transport") or {}).get("audioFormat") or {}
+    wanted = {"format": "pcm_s16le", "sampleRate": SAMPLE_RATE_HZ}
+    differs = {name: asked[name] for name in wanted if name in asked and asked[name] != wanted[name]}
+    return [f"it was asked for audio with {named_values(differs)}; it has {named_values(wanted)}"] if differs else []
 
 
 def uplink_of(report: CallerReport, call: SimulatedCall) -> Comparison:
@@ -97,13 +113,12 @@ def _uplink(evidence: Evidence) -> Check:
         return without(name, evidence, "vapi", "Vapi heard nothing")
     if not call.heard:
         return Check(name, False, "Vapi heard nothing")
-    return _compared(name, uplink_of(evidence.report, call))
+    return _compared(name, uplink_of(evidence.report, call), bytes_for(IN_FLIGHT_SECONDS))
 
 
-def _compared(name: str, found: Comparison, *, may_lack_the_end: bool = False) -> Check:
+def _compared(name: str, found: Comparison, in_flight_bytes: int) -> Check:
     """A comparison that agrees but lacks more at its end than can be in flight is no success."""
-    lacking = seconds_of(found.missing_bytes) > IN_FLIGHT_SECONDS and not may_lack_the_end
-    return Check(name, found.same and not lacking, str(found))
+    return Check(name, found.same and found.missing_bytes <= in_flight_bytes, str(found))
 
 
 def _downlink(evidence: Evidence) -> Check:
@@ -115,8 +130,17 @@ def _downlink(evidence: Evidence) -> Check:
     if not report.received:
         return Check(name, False, "the caller received nothing")
     found = received_is_what_was_spoken(bytes(call.spoken), report.received_pcm, resumptions=call.cut_until)
-    # The last thing said may have been cut by an interruption, with nothing said after it.
-    return _compared(name, found, may_lack_the_end=call.interruptions > len(call.resumptions))
+    return _compared(name, found, _in_flight_bytes(report, call))
+
+
+def _in_flight_bytes(report: CallerReport, call: SimulatedCall) -> int:
+    """The most that may lack at the end of what the caller heard."""
+    if call.interruptions > len(call.resumptions):
+        return len(call.spoken)  # the last thing said may have been cut, with nothing said after it
+    if report.ending == "agent_hung_up" and call.ended_by == "assistant":
+        return 0  # it was for the agent to say when it was done
+    lately = LATELY_SECONDS + report.lateness_ms / 1000
+    return len(call.spoken) - call.spoken_by(report.connected_mono + report.duration_seconds - lately)
 
 
 def _answers(evidence: Evidence) -> Check:

@@ -40,5 +40,7 @@ class Evidence:
     rows: Rows | None = None
     rows_before: Rows | None = None
     heard: Sequence[HeardSpeech] | None = None
+    other_calls: Sequence[SimulatedCall] = ()
+    """Calls that were made at Vapi for the same caller, beside ``cloud_call``."""
     absent: Mapping[str, str] = attrs.field(factory=dict)
     """Of WITNESSES, why each could not be there."""

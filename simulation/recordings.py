@@ -1,7 +1,7 @@
 """Recordings of spoken lines: what flite makes, and the files it is kept in.
 
-A line is kept as flite speaks it: FLAC, PCM16, 16 kHz, mono, without the silence round it, under
-``sha256(voice, text)[:16].flac``. Reading brings it to this project's 24 kHz.
+A line is kept as flite speaks it, without the silence round it and with no pause above 300 ms: FLAC, PCM16, 16 kHz,
+mono, under ``sha256(voice, text)[:16].flac``. Reading brings it to this project's 24 kHz.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from simulation.voice_activity import speech_segments
 
 RECORDING_RATE_HZ = 16_000
 RENDER_SECONDS = 30.0
+MAX_PAUSE_SAMPLES = RECORDING_RATE_HZ * 300 // 1000
+"""What is left of a longer pause: 300 ms, below the 400 ms that end a turn."""
 
 
 class SpeechError(Exception):
@@ -98,14 +100,18 @@ def render(voice: str, text: str) -> bytes:
 
 
 def _trimmed(pcm: bytes, text: str) -> bytes:
-    segments = speech_segments(resample_pcm(pcm, RECORDING_RATE_HZ, SAMPLE_RATE_HZ))
-    if not segments:
+    """Without the silence round it, and with no pause that an assistant would take for the end of a turn."""
+    spoken = speech_segments(resample_pcm(pcm, RECORDING_RATE_HZ, SAMPLE_RATE_HZ), min_silence_ms=20)
+    if not spoken:
         raise SpeechError(f"flite made no sound of {text!r}; write words")
     # Segments begin and end on whole 10 ms, so these are whole samples at either rate.
-    start, end = (
-        at * RECORDING_RATE_HZ // SAMPLE_RATE_HZ * BYTES_PER_SAMPLE for at in (segments[0].start, segments[-1].end)
-    )
-    return pcm[start:end]
+    ends = [at * RECORDING_RATE_HZ // SAMPLE_RATE_HZ for segment in spoken for at in (segment.start, segment.end)]
+    kept, start = b"", ends[0]
+    for pause_start, pause_end in zip(ends[1:-1:2], ends[2::2], strict=True):
+        if pause_end - pause_start > MAX_PAUSE_SAMPLES:
+            kept += pcm[start * BYTES_PER_SAMPLE : (pause_start + MAX_PAUSE_SAMPLES // 2) * BYTES_PER_SAMPLE]
+            start = pause_end - MAX_PAUSE_SAMPLES // 2
+    return kept + pcm[start * BYTES_PER_SAMPLE : ends[-1] * BYTES_PER_SAMPLE]
 
 
 def read_wav(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """One call on the simulated Vapi: everything that was asked for, said, heard, called and answered in it."""
 
+import bisect
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from simulation.events import EventLog
+from simulation.events import EventLog, mono_now
 from simulation.pcm import BYTES_PER_SECOND
 from simulation.vapi_names import DEFAULT_CLIENT_MESSAGES
 from simulation.webhook_client import WebhookExchange
@@ -47,6 +48,8 @@ class SimulatedCall:
     """Code of the client's close frame; 1006 when it left without one; None when the cloud closed first."""
     heard: bytearray = attrs.field(factory=bytearray, repr=lambda audio: f"{len(audio)} bytes")
     spoken: bytearray = attrs.field(factory=bytearray, repr=lambda audio: f"{len(audio)} bytes")
+    spoken_at: list[tuple[float, int]] = attrs.field(factory=list, repr=lambda times: f"{len(times)} messages")
+    """Of each message of audio: CLOCK_MONOTONIC when it went out, and the bytes of ``spoken`` with it."""
     heard_messages: int = 0
     exchanges: list[WebhookExchange] = attrs.field(factory=list)
     received_texts: list[str] = attrs.field(factory=list)
@@ -124,6 +127,16 @@ class SimulatedCall:
         ahead = len(self.heard) - (now - self._first_audio + EARLY_SECONDS) * BYTES_PER_SECOND
         self.bytes_too_fast = max(self.bytes_too_fast, int(ahead))
         self.heard += pcm
+
+    def speak(self, pcm: bytes) -> None:
+        """Record audio that goes out."""
+        self.spoken += pcm
+        self.spoken_at.append((mono_now(), len(self.spoken)))
+
+    def spoken_by(self, mono: float) -> int:
+        """How many bytes of ``spoken`` had gone out at that time (CLOCK_MONOTONIC)."""
+        index = bisect.bisect_right(self.spoken_at, mono, key=lambda sent: sent[0])
+        return self.spoken_at[index - 1][1] if index else 0
 
     def violate(self, what: str) -> None:
         """Record something the real service would not have understood."""

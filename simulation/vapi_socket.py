@@ -156,7 +156,7 @@ class CallSocket:
             while self.casting.behaviour().stop_sending:  # noqa: ASYNC110  # the knob is plain data, no event
                 await trio.sleep(PAUSE_SECONDS)
             if isinstance(message, bytes):
-                self.call.spoken += message  # before it goes: what was cut short may have arrived all the same
+                self.call.speak(message)  # before it goes: what was cut short may have arrived all the same
             try:
                 with trio.fail_after(self.casting.behaviour().send_stall_seconds):
                     await self.connection.send_message(message)

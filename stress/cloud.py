@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from runtime.http_door import behind_the_barrier
 from runtime.leg import Closed, LegClosed, LegStalled, Message, Passing, Text
 from runtime.switchboard import Switchboard
 from runtime.ws_handshake import Upgrade, receive_upgrade, tune
@@ -119,6 +120,9 @@ class Cloud:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection to the transport host. Raises nothing but Cancelled."""
+        await behind_the_barrier(partial(self._serve, stream), stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
         tune(stream)
         line = self.switchboard.line(stream.socket)
         try:
@@ -126,8 +130,6 @@ class Cloud:
                 upgrade = await receive_upgrade(nursery, line)
                 if upgrade is not None:
                     await self._admit(upgrade)
-        except trio.TooSlowError:
-            _log.debug("a connection did not complete its handshake")
         finally:
             line.close()
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from stress.sample import DISPLAY
+from stress.sample import DISPLAY, OTHERS
 
 PROC: Final = Path("/proc")
 DATABASE: Final = "database"
@@ -35,6 +35,8 @@ def cpu_seconds(pid: int) -> float:
 def rss_mib(pid: int) -> float:
     """Raises OSError when it is gone."""
     pages = int((PROC / str(pid) / "statm").read_text().split()[1])
+    if not pages:  # it has ended, and nobody has asked how
+        raise ProcessLookupError(pid)
     return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
 
 
@@ -92,6 +94,7 @@ class ProcMeter:
         before, self._before = self._before, self._used()
         took = {name: value - before.get(name, 0.0) for name, value in self._before.items()}
         wall, machine, idle = took.pop("wall"), took.pop("machine"), took.pop("idle")
+        took[OTHERS] = machine - idle - sum(took.values())
         shares = {name: round(max(0.0, seconds) / wall, 4) for name, seconds in took.items()}
         return shares, round(idle / machine, 4) if machine else None
 

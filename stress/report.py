@@ -15,7 +15,7 @@ The JSON, schema 1 (`voice stress --json FILE`); times in ms, shares 0 to 1, nul
         set_up: from dialling to the assistant's first audio, likewise
         tools: {asked, answered, refused, latency}
         ended: {how: calls} of calls that ended by themselves
-        cpu: {process: share of a core}, idle: share of the machine; means of the steady window
+        cpu: {process, others: share of a core}, idle: share of the machine; means of the steady window
         memory: {before_mib, steady_mib, kib_per_call} of the bridge; null in virtual time
         leavings: {calls, sockets, processes, bridge_code, bridge_said}
         wall_seconds: of a run in virtual time
@@ -32,12 +32,14 @@ from rich.table import Table
 
 from stress.accounts import Direction
 from stress.histogram import Percentiles
-from stress.sample import Result
+from stress.sample import OTHERS, Result
 from stress.screen import ms, share, shares
 from stress.verdict import MEANINGS, complaints, first_full, held
 
 SCHEMA: Final = 1
 WORST_CALLS: Final = 20
+BUSY_SHARE: Final = 0.2
+"""Of a core, used by others: then it is said."""
 
 
 def passed(results: Sequence[Result], *, search: bool) -> bool:
@@ -108,6 +110,9 @@ def tell(result: Result, console: Console) -> None:
     found, full = complaints(result), first_full(result.samples)
     for line in found:
         console.print(f"[red]{escape(line)}[/red]", soft_wrap=True)
+    if (others := result.cpu.get(OTHERS, 0.0)) > BUSY_SHARE:
+        line = f"other programs used {others:.0%} of a core: on a quiet machine the figures are better"
+        console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)
     console.print(f"full first: {full} ({MEANINGS[full]})", soft_wrap=True, highlight=False)
     console.print("[red]failed[/red]" if found else "[green]passed[/green]: nothing lost, reordered or damaged")
 
@@ -119,14 +124,14 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
         yield f"{name} frames", _frames(direction)
     for way, latency in _ways(result):
         yield f"{way}link, added", _times(latency)
-    for side, histogram in result.latencies.late.items():
-        yield f"{side}, late by", _times(histogram.percentiles())
     tools = result.tools
     refused = f", {tools.refused} of them a refusal" if tools.refused else ""
     yield "tools", f"{tools.answered} of {tools.asked} answered{refused}, {_times(tools.latency)}"
     if result.wall_seconds is not None:
         yield "wall time", f"{result.wall_seconds:.1f} s for {_virtual_seconds(result):.0f} virtual seconds"
         return
+    for side, histogram in result.latencies.late.items():
+        yield f"{side}, late by", _times(histogram.percentiles())
     yield "cpu, of a core", shares(result.cpu)
     yield "idle", f"{share(result.idle)} of the machine"
     if (memory := _memory(result)) is not None:

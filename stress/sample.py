@@ -13,7 +13,9 @@ Phase = Literal["ramp", "steady"]
 LOAD: Final = ("callers", "cloud")
 BRIDGE: Final = "bridge"
 DISPLAY: Final = "display"
-"""This process: it starts the others, asks them how they are, and shows it."""
+"""This process: it starts the rest, asks them how they are, and shows it."""
+OTHERS: Final = "others"
+"""What the machine does beside the run."""
 
 
 @attrs.frozen

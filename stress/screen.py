@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from stress.plan import Plan
-from stress.sample import DISPLAY, Sample
+from stress.sample import DISPLAY, OTHERS, Sample
 
 ROWS: Final = 12
 _UNKNOWN: Final = "-"
@@ -60,11 +60,13 @@ class Screen:
 
 
 def _line(sample: Sample) -> str:
-    return (
+    line = (
         f"{sample.at_seconds:6.1f} s  {sample.phase:<6}  {sample.up:4} up  {sample.frames:6} frames"
         f"  {sample.missing} lost  p50 {ms(sample.p50_ms)}  p99 {ms(sample.p99_ms)}"
-        f"  load late {ms(_latest(sample))}  cpu {shares(dict(sample.cpu))}  idle {share(sample.idle)}"
     )
+    if not sample.cpu:
+        return line  # virtual time: nothing is used, and nothing is late
+    return f"{line}  load late {ms(_latest(sample))}  cpu {shares(dict(sample.cpu))}  idle {share(sample.idle)}"
 
 
 def _latest(sample: Sample) -> float | None:
@@ -73,7 +75,7 @@ def _latest(sample: Sample) -> float | None:
 
 def _table(samples: list[Sample]) -> Table:
     """Times in ms, processes in percent of a core."""
-    processes = [name for name in samples[-1].cpu if name != DISPLAY]  # it must fit in 80 columns
+    processes = [name for name in samples[-1].cpu if name not in (DISPLAY, OTHERS)]  # it must fit in 80 columns
     table = Table(box=None, pad_edge=False)
     for name in ("phase", "up", "frames", "lost", "p50", "p99", "late", *processes, "idle"):
         table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)

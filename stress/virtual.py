@@ -27,7 +27,6 @@ from stress.run import NoMeter, Run
 from stress.sample import Result, Sample
 from stress.sides import Here, Options, open_callers, open_cloud_side
 
-FRAME_MS: Final = 20
 SLOTS_PER_FRAME: Final = 1
 """All callers speak in step: a moment of virtual time is as dear with one frame in it as with a thousand."""
 

@@ -57,6 +57,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "bench/processes.py:open_program": "a child process's environment",
         "stress/programs.py:open_program": "a child process's environment",
         "runtime/tunnels/child.py:open_child": "a child process's environment",
+        "simulation/recordings.py:cache_folder": "where the user keeps caches",
     },
     "arrows": {
         "actors/silence_padder.py -> actors.tail": "the pure half of the same actor",

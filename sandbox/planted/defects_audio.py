@@ -15,6 +15,7 @@ from runtime.voice_ws import BinaryFraming, JsonFraming
 from sandbox.planted.planting import Planting, defect, defects_in
 
 Alter = Callable[[bytes], Iterable[bytes]]
+GATE_PEAK = 328
 LOST_BYTES = limits.AUDIO_BYTES_PER_SECOND
 
 
@@ -162,11 +163,11 @@ def caller_silence_left_out(plant: Planting) -> None:
 
 @defect("freeze-card", "noisy-line")
 def soft_sounds_gated(plant: Planting) -> None:
-    """A noise gate takes frames of the caller that are not loud for silence."""
-    _up(plant, lambda pcm: (pcm if max(array("h", pcm), default=0) > 4_000 else bytes(len(pcm)),))
+    """A noise gate sets to zero what is softer than -40 dB in the caller's words."""
+    _up(plant, lambda pcm: (array("h", [s if abs(s) >= GATE_PEAK else 0 for s in array("h", pcm)]).tobytes(),))
 
 
-@defect("barge-in-and-correction", "leaves-in-mid-sentence")
+@defect("barge-in-and-correction")
 def caller_muted_while_the_agent_speaks(plant: Planting) -> None:
     """Against echoes, the caller is muted until the agent has fallen silent: nobody can interrupt it."""
     speaking = [False]

@@ -174,8 +174,12 @@ def phone_on_file_overwritten(plant: Planting) -> None:
 @defect("verified-at-the-second-try", "locked-out")
 def wrong_phone_accepted(plant: Planting) -> None:
     """Of a phone number only the first eight digits are compared."""
-    honest = verification._same_phone
-    plant.replace(verification, "_same_phone", lambda known, said: honest(known[:-2], said[:-2]))
+
+
+    def area(number: str) -> str:
+        return "".join(filter(str.isdigit, number))[-verification.NATIONAL_DIGITS :][:8]
+
+    plant.replace(verification, "_same_phone", lambda known, said: area(known) == area(said))
 
 
 @defect("locked-out")

@@ -6,7 +6,6 @@ import attrs
 import msgspec
 import trio
 
-from actors import engine_reporter
 from actors.engine_reporter import EngineAway, EngineReporter
 from actors.tool_dispatcher import ToolDispatcher
 from runtime import house, limits, tool_posts, webhook
@@ -120,7 +119,7 @@ def engine_told_again_when_slow(plant: Planting) -> None:
 @defect("engine-is-slow")
 def answer_waits_for_the_engine(plant: Planting) -> None:
     """The model gets its answer when the engine has taken the report."""
-    honest, delivered = ToolDispatcher._run, trio.Event
+    honest = ToolDispatcher._run
 
     async def in_the_way(self: Any, call: Any, post_deadline: float) -> ToolAnswer:
         answer = await honest(self, call, post_deadline)
@@ -130,12 +129,6 @@ def answer_waits_for_the_engine(plant: Planting) -> None:
         return answer
 
     plant.replace(ToolDispatcher, "_run", in_the_way)
-
-
-@defect("engine-is-slow")
-def slow_engine_given_up(plant: Planting) -> None:
-    """A report that the engine does not take at once is dropped, and the engine that took it notices nothing of it."""
-    plant.replace(engine_reporter.limits, "REPORT_SECONDS", GIVES_UP_SECONDS)
 
 
 @defect("freeze-card", "replace-card")

@@ -7,7 +7,7 @@ import trio
 from actors import call, tail
 from actors.control_message_watcher import ControlMessageWatcher
 from actors.silence_padder import SilencePadder
-from actors.tail import Tail
+from actors.tail import Tail, silence_behind
 from runtime import limits
 from runtime.channels import AudioSendChannel
 from runtime.leg import Passing
@@ -82,15 +82,17 @@ def tail_in_every_gap(plant: Planting) -> None:
 
 
 @defect("silence-is-streamed")
-def streamed_silence_not_counted(plant: Planting) -> None:
-    """The tail is sent on top of the silence that Vapi streams itself."""
-    honest = Tail.on_sent
+def silence_beside_silence(plant: Planting) -> None:
+    """While the assistant is quiet, silence of our own is sent beside the silence that Vapi streams."""
+    honest = SilencePadder._speak
 
-    def on_sent(self: Any, size_bytes: int, silent_bytes: int | None, now: float) -> None:
-        if silent_bytes is not None:
-            honest(self, size_bytes, silent_bytes, now)
+    async def twice(self: Any, pcm: bytes) -> None:
+        await honest(self, pcm)
+        if silence_behind(pcm) is None:
+            await honest(self, bytes(len(pcm)))
 
-    plant.replace(Tail, "on_sent", on_sent)
+    plant.replace(SilencePadder, "_pass_on", lambda _self, _audio: False)
+    plant.replace(SilencePadder, "_speak", twice)
 
 
 @defect("freeze-card", "mortgage", tail_mode="paced")
@@ -138,7 +140,7 @@ def audio_stalls(plant: Planting) -> None:
     _before_speaking(plant, stall)
 
 
-@defect("freeze-card", "replace-card")
+@defect("freeze-card")
 def tool_slow(plant: Planting) -> None:
     """Every tool takes a second: three of them and the caller asks whether anybody is there."""
     honest = ToolRunner.answer

@@ -35,7 +35,8 @@ def test_budget_counts_what_vapi_says_and_else_its_estimate() -> None:
 
 
 def test_budget_asks_with_the_most_that_can_come_of_it() -> None:
-    assert Budget(3, 60, 60).question(10).startswith("3 call(s) at the real Vapi, 9 minutes at most, about $2.25")
+    asked = Budget(3, 60, 60).question(10)
+    assert asked.startswith("3 call(s) at Vapi that cost money, 9 minutes at most, about $2.25")
 
 
 def test_live_call_is_known_from_the_log_of_our_agent() -> None:

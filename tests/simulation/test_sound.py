@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulation.pcm import BYTES_PER_SECOND, SAMPLE_RATE_HZ, bytes_for, frames_of, mean_square, mean_square_at
+from simulation.ear import REPROMPT
+from simulation.pcm import SAMPLE_RATE_HZ, bytes_for, frames_of, mean_square, mean_square_at
+from simulation.recordings import RECORDING_RATE_HZ, read_recording, write_recording
 from simulation.resampler import resample, resample_pcm
 from simulation.scenario import load_scenario
 from simulation.speech import Speech, SpeechError, Tones, file_name, main, read_wav, spoken_lines, write_wav
@@ -107,20 +109,91 @@ def test_level_of_a_full_square_wave_is_zero_dbfs() -> None:
     assert mean_square((-32_768).to_bytes(2, "little", signed=True) * 100) == mean_square_at(0.0)
 
 
-def test_speech_says_which_command_renders_what_is_missing(tmp_path: Path) -> None:
+def test_speech_says_which_command_renders_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(SpeechError, match=r"^no recording of 'hello' by slt in .*simulation\.speech render"):
-        Speech(tmp_path).pcm("slt", "hello")
+        Speech(tmp_path, tmp_path / "cache").pcm("slt", "hello")
 
 
-def test_speech_reads_what_was_rendered_and_refuses_another_rate(tmp_path: Path) -> None:
-    write_wav(tmp_path / file_name("slt", "hello"), tone(0.1))
-    assert Speech(tmp_path).pcm("slt", "hello") == tone(0.1)
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(SpeechError, match="cannot be read"):
-        read_wav(tmp_path / "broken.wav")
+def at_16(seconds: float) -> bytes:
+    return resample_pcm(tone(seconds), SAMPLE_RATE_HZ, RECORDING_RATE_HZ)
+
+
+def test_speech_reads_what_was_rendered_and_refuses_what_is_no_recording(tmp_path: Path) -> None:
+    write_recording(tmp_path / file_name("slt", "hello"), at_16(0.1))
+    pcm = Speech(tmp_path).pcm("slt", "hello")
+    assert pcm == resample_pcm(at_16(0.1), RECORDING_RATE_HZ, SAMPLE_RATE_HZ)
+    assert len(pcm) == bytes_for(0.1)
+    for name, content in {"broken.wav": b"RIFF", "broken.flac": b"fLaC"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SpeechError, match="cannot be read"):
+            (read_wav if name.endswith("wav") else read_recording)(tmp_path / name)
     write_wav(tmp_path / "stereo.wav", tone(0.1), channels=2)
     with pytest.raises(SpeechError, match="is not mono"):
         read_wav(tmp_path / "stereo.wav")
+    with pytest.raises(SpeechError, match="is not mono at 16000 Hz"):
+        read_recording(tmp_path / "stereo.wav")
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.fixture
+def synthesiser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for flite: two tones with a long pause between them, silence round them; a line in `asked` for each."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    write_wav(folder / "said.wav", quiet(0.2) + tone(0.2) + quiet(0.9) + tone(0.3) + quiet(0.5))
+    (folder / "flite").write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\n/bin/cp {folder}/said.wav "$6"\n')
+    (folder / "flite").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_speech_renders_once_what_is_missing_when_flite_is_there(synthesiser: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    pcm = Speech(tmp_path, cache).pcm("awb", "hello \N{EM DASH} you")
+    assert [path.name for path in cache.iterdir()] == [file_name("awb", "hello \N{EM DASH} you")]
+    assert Speech(tmp_path, cache).pcm("awb", "hello \N{EM DASH} you") == pcm
+    (asked,) = (synthesiser / "asked").read_text().splitlines()
+    assert asked.startswith("-voice awb -t hello, you -o")
+    first, second = speech_segments(pcm)
+    assert (first.start, second.end) == (0, len(pcm) // 2)
+    assert (second.start - first.end) / SAMPLE_RATE_HZ == pytest.approx(0.3, abs=0.011)
+
+
+@pytest.mark.usefixtures("synthesiser")
+def test_speech_does_without_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert Speech(tmp_path, tmp_path / "file" / "cache").pcm("slt", "hello")
+
+
+SPOKEN = """
+schema: 1
+name: spoken
+persona: {voice: awb}
+faults: {vapi: {filler: One moment.}}
+caller: [{say: hello}, {backchannel: mhm}]
+agent: [{say: good day}]
+"""
+
+
+@pytest.mark.usefixtures("synthesiser")
+def test_render_makes_what_is_missing_and_prune_removes_what_is_not_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("schema: 2")
+    (tmp_path / "b.yaml").write_text(SPOKEN)
+    assert main(["render", *map(str, sorted(tmp_path.glob("*.yaml")))]) == 1
+    assert "a.yaml:1:" in capsys.readouterr().err
+    needed = {("awb", "hello"), ("awb", "mhm"), ("rms", "good day"), ("rms", "One moment."), ("rms", REPROMPT)}
+    assert {path.name for path in (tmp_path / "audio").iterdir()} == {file_name(*line) for line in needed}
+    (tmp_path / "audio" / "old.wav").touch()
+    (tmp_path / "audio" / "README.md").touch()
+    assert main(["prune", str(tmp_path / "b.yaml")]) == 1
+    assert (tmp_path / "audio" / "old.wav").exists()
+    (tmp_path / "a.yaml").unlink()
+    assert main(["prune", str(tmp_path / "b.yaml")]) == 0
+    assert capsys.readouterr().out.endswith(f"removed {tmp_path}/audio/old.wav\n")
+    assert len(list((tmp_path / "audio").iterdir())) == len(needed) + 1
 
 
 def test_render_command_explains_its_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -129,21 +202,13 @@ def test_render_command_explains_its_use(capsys: pytest.CaptureFixture[str], tmp
     assert "none.yaml:1: cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_scenarios_load_and_every_line_is_recorded(path: Path) -> None:
+def test_shipped_scenarios_have_every_line_recorded_and_nothing_else() -> None:
+    lines = {line for path in SCENARIOS.glob("*.yaml") for line in spoken_lines(load_scenario(path))}
+    files = {path.name: path.stat().st_size for path in (SCENARIOS / "audio").iterdir() if path.suffix != ".md"}
+    assert set(files) == {file_name(*line) for line in lines}
+    assert sum(files.values()) < 12_000_000
     speech = Speech(SCENARIOS / "audio")
-    total = 0
-    for voice, text in spoken_lines(load_scenario(path)):
-        pcm = speech.pcm(voice, text)
-        total += len(pcm)
-        pauses = pairwise(speech_segments(pcm, min_silence_ms=20))
+    for line in lines:
+        pauses = pairwise(speech_segments(speech.pcm(*line), min_silence_ms=20))
         # A pause as long as the cloud's endpointing would end the caller's turn in the middle.
-        assert max(((after.start - before.end) / 24 for before, after in pauses), default=0) < 350
-    assert total < 35 * BYTES_PER_SECOND
-
-
-def test_shipped_audio_is_small_and_all_of_it_is_used() -> None:
-    files = {path.name: path.stat().st_size for path in (SCENARIOS / "audio").glob("*.wav")}
-    used = {file_name(*line) for path in SCENARIOS.glob("*.yaml") for line in spoken_lines(load_scenario(path))}
-    assert set(files) == used
-    assert sum(files.values()) < 3_000_000
+        assert max(((after.start - before.end) / 24 for before, after in pauses), default=0) < 350, line

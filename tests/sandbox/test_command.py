@@ -1,0 +1,67 @@
+"""What a user may ask of `voice run`, and what he is told when it makes no sense."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import SettingsError
+from sandbox.command import Wishes, options_of, scenarios_in, vapi_of
+
+SIMPLE = "schema: 1\nname: {}\ncaller:\n  - hang_up: true\n"
+
+
+def wishes(**given: Any) -> Wishes:
+    plain: dict[str, Any] = {
+        "scenarios": (), "jobs": 1, "repeat": 1, "seed": None, "virtual": False, "scripted": False,
+        "protocol": "binary", "tail_mode": "burst", "vapi": (), "agent": "", "agent_command": (),
+        "database_url": None, "engine_port": 0, "live": False, "yes": False, "max_calls": 1, "max_minutes": 1.0,
+        "max_cost": 1.0, "runs": None, "junit": None, "json": None, "html": None,
+    }  # fmt: skip
+    return Wishes(**{**plain, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"agent": "ws://x", "live": True}, "--agent and --live exclude each other"),
+        ({"agent": "http://x"}, "write ws://host:port/path"),
+        ({"agent": "ws://x", "virtual": True}, "only our own agent runs in memory"),
+        ({"live": True, "scripted": True}, "hears no words in tones"),
+        ({"agent": "ws://x", "vapi": ("filler",)}, "there is no simulated Vapi then"),
+        ({"vapi": ("sideways",)}, "no variant"),
+        ({"vapi": ("color=red",)}, "there is no knob 'color'"),
+        ({"vapi": ("model_ms=soon",)}, "model_ms must be a number"),
+    ],
+)
+def test_wishes_are_refused_in_one_line_when_they_make_no_sense(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as refused:
+        options_of(wishes(**given), {})
+    assert "\n" not in str(refused.value)
+
+
+def test_knobs_come_from_variants_and_from_values() -> None:
+    assert vapi_of(["enveloped", "model_ms=20", "redeliver=true"]) == {
+        "envelope": "message", "model_ms": 20.0, "redeliver": True,
+    }  # fmt: skip
+
+
+def test_agents_of_others_get_the_environment_and_ours_does_not() -> None:
+    environ = {"THEIR_KEY": "1"}
+    assert options_of(wishes(agent_command=("run",)), environ).environ == environ
+    assert options_of(wishes(), environ).environ == {}
+
+
+def test_folders_are_searched_and_names_must_differ(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(SIMPLE.format("b"))
+    (tmp_path / "a.yaml").write_text(SIMPLE.format("a"))
+    assert [scenario.name for scenario in scenarios_in([tmp_path])] == ["a", "b"]
+    with pytest.raises(SettingsError, match="two scenarios are named 'a'"):
+        scenarios_in([tmp_path, tmp_path / "a.yaml"])
+    (tmp_path / "c.yaml").write_text("schema: 2\n")
+    with pytest.raises(SettingsError, match=r"c\.yaml:1: "):
+        scenarios_in([tmp_path])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(SettingsError, match="there is no scenario in"):
+        scenarios_in([empty])
