@@ -9,7 +9,7 @@ SOURCES := runtime actors tools db simulation sandbox stress torture fuzz bench 
 SEEDS ?= 1000
 CASES ?= 100000
 
-.PHONY: demo test torture fuzz bench check lint types unit install system-packages lock speech clean
+.PHONY: demo test torture planted fuzz bench check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
@@ -18,6 +18,9 @@ test: install check unit ## lint, types and the whole test suite
 
 torture: install ## SEEDS=1000 random calls with random faults, in virtual time
 	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2
+
+planted: install ## faults planted in a copy of the agent, one at a time: which checks notice, and no false alarm
+	@$(BIN)/python -m sandbox.planted --jobs 2
 
 fuzz: install ## hostile bytes at both doors and from Vapi's side; requests over HTTP; calls under siege
 	@$(BIN)/python -m fuzz --cases $(CASES) --jobs 2

@@ -11,6 +11,7 @@ from runtime.supervisor import Started
 from runtime.vapi_messages import (
     SpeechUpdate,
     StatusUpdate,
+    ToolCallsNotice,
     Transcript,
     Unknown,
     UserInterrupted,
@@ -123,6 +124,8 @@ class ControlMessageWatcher:
                 self.record.event("vapi", "unknown-message", type=kind[:40])
             case _:
                 self.record.counts[f"vapi_{message.kind}"] += 1
+                if isinstance(message, ToolCallsNotice):
+                    self.record.tool_pause.on_announced(trio.current_time())
 
     def _ending(self, closed: Closed) -> Ending:
         if closed.orderly:

@@ -1,11 +1,13 @@
 """SilencePadder owns the sending half of the caller's socket."""
 
+from math import inf
+
 import attrs
 import trio
 
 from actors.tail import Tail, silence_behind
 from runtime import limits
-from runtime.channels import AssistantStarted, AssistantStopped, AudioReceiveChannel
+from runtime.channels import AssistantStarted, AssistantStopped, AudioReceiveChannel, CallerInterrupted, TurnEvent
 from runtime.errors import CallerStalled
 from runtime.leg import Audio, Leg, LegClosed, LegStalled, Passing
 from runtime.record import CallRecord
@@ -18,7 +20,8 @@ class SilencePadder:
     """Writes the agent's audio to the caller, and the tail of silence that each stretch of speech owes.
 
     `burst`: chunks go out as Vapi sent them, and the tail at once. `paced`: 20 ms frames in real time,
-    the tail too. Speech that arrives cuts the rest of a tail: the queue always goes first.
+    the tail too. Speech that arrives cuts the rest of a tail: the queue always goes first. A tail that falls due while
+    a tool is called, or before the assistant speaks of its answer (runtime/tool_pause.py), is held until that is over.
     Ends: with `agent_audio`, once all of it is written; a tail is cut then. A caller who reads nothing for
     DOWNLINK_STALL_SECONDS raises CallerStalled.
     Restart: never; what is owed would be forgotten.
@@ -32,6 +35,8 @@ class SilencePadder:
     tail: Tail = attrs.field(factory=Tail)
     _next_frame_at: float = 0.0
     _inserted_bytes: int = 0
+    _held_until: float = -inf
+    """The tail that is owed was due, and waits until then at least."""
 
     async def run(self, task_status: Started) -> None:
         task_status.started()
@@ -41,21 +46,48 @@ class SilencePadder:
                 if self.mode == "paced":
                     await trio.sleep_until(self._next_frame_at)  # then take all that has come for it
                 at_once = self._pass_on if self.mode == "burst" else None
-                item = await self.agent_audio.receive_by(self.tail.due_at(), most_bytes, at_once)
-                if item is None:
-                    if trio.current_time() >= self.tail.due_at():  # else something has passed meanwhile
-                        await self._pay()
-                elif isinstance(item, bytes):
+                item = await self.agent_audio.receive_by(self._due_at(), most_bytes, at_once)
+                if isinstance(item, bytes):
                     await self._speak(item)
-                elif isinstance(item, AssistantStarted):
-                    self.tail.on_started()
-                elif isinstance(item, AssistantStopped):
-                    self.tail.on_stopped()
+                elif item is not None:
+                    self._on_turn(item)
+                elif trio.current_time() >= self._due_at() and not self._hold():  # else something has passed meanwhile
+                    await self._pay()
         except trio.EndOfChannel:
             return
         finally:
             self.record.counts["downlink_bytes_discarded"] += self.agent_audio.close()
             self._report_tail(cut=True)
+
+    def _on_turn(self, event: TurnEvent) -> None:
+        pause, now = self.record.tool_pause, trio.current_time()
+        match event:
+            case AssistantStarted():
+                self.tail.on_started()
+                pause.on_started(now)
+            case AssistantStopped():
+                self.tail.on_stopped()
+            case CallerInterrupted():
+                pause.on_interrupted()
+        if pause.ends_by(now) <= now:
+            self._held_until = -inf
+
+    def _due_at(self) -> float:
+        return max(self.tail.due_at(), self._held_until)
+
+    def _hold(self) -> bool:
+        """Whether the tail, which is due, must wait for what comes of a tool call. It may be paid when the pause ends:
+        a paced one begins that much earlier, for speech would cut it."""
+        now = trio.current_time()
+        lasts_seconds = limits.TAIL_SECONDS if self.mode == "paced" else 0.0
+        until = self.record.tool_pause.ends_by(now) - lasts_seconds
+        if until > now:
+            self.record.counts["tails_held"] += self._held_until == -inf
+            self._held_until = until
+            return True
+        self.record.counts["tails_held_in_vain"] += self._held_until > -inf  # nothing was said behind the answer
+        self._held_until = -inf
+        return False
 
     def _pass_on(self, audio: Passing) -> bool:
         """Not what begins a stretch of speech: the tail is due at a time then, and `run` must wait no longer."""

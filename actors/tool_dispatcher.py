@@ -20,6 +20,7 @@ class ToolDispatcher:
     A duplicate id finds its answer in the ledger: the first run is over by the time its turn comes.
     What cannot start before the POST's deadline is answered with an error.
     Ends: with `tool_posts`.
+    While it has a POST in hand, and for a while behind it, the record's `tool_pause` holds the tail.
     Restart: yes; nothing of a call is kept here. The POST in hand is answered with an error.
     Cancelled: the transaction of the running tool is rolled back whole, the POST in hand gets an error.
     """
@@ -35,11 +36,13 @@ class ToolDispatcher:
         task_status.started()
         async with self.tool_posts:
             async for post in self.tool_posts:
+                self.record.tool_pause.on_called(trio.current_time())
                 try:
                     for call in post.calls:
                         post.answer([await self._run(call, post.deadline)])
                 finally:
                     post.fail("the tool was interrupted; look at the state before trying again")
+                    self.record.tool_pause.on_answered(trio.current_time())
 
     async def _run(self, call: ToolCall, post_deadline: float) -> ToolAnswer:
         started_at = trio.current_time()

@@ -20,6 +20,8 @@ TAIL_SECONDS: Final = 1.7  # the caller's detector needs about 1.5 s of silence;
 TAIL_PIECE_BYTES: Final = 9_600  # 0.2 s: speech that comes meanwhile waits for no more; each message costs
 TAIL_SETTLE_SECONDS: Final = 0.060  # a chunk that Vapi sent before `stopped` may arrive this much after it
 TAIL_OVERDUE_SECONDS: Final = 2.0  # no `stopped` came: pay all the same, and count it
+TAIL_AFTER_TOOL_SECONDS: Final = 4.0  # a model thinks for 0.5 to 3 s about an answer; a caller gives up after 20 s
+TAIL_FILLER_SECONDS: Final = 0.5  # from a tool call to its filler's `started`; no model speaks of an answer so soon
 AUDIBLE_PEAK: Final = 100  # of 32,767, about -50 dBFS: above comfort noise and dither, below any speech
 
 # --- The uplink.

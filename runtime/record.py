@@ -16,6 +16,7 @@ import trio
 
 from runtime.errors import CallError
 from runtime.masking import Masker
+from runtime.tool_pause import ToolPause
 from runtime.tool_posts import PendingPost
 from runtime.webhook_secret import call_tag
 
@@ -55,8 +56,8 @@ class Ending:
 
 @attrs.define(eq=False)
 class CallRecord:
-    """Mutable: phase, vapi_call_id, ending, counts, tool_posts. Written by the call's own actors and by
-    VapiCalls (vapi_call_id); read by the webhook and the doors.
+    """Mutable: phase, vapi_call_id, ending, counts, tool_posts, tool_pause. Written by the call's own actors and
+    by VapiCalls (vapi_call_id); read by the webhook and the doors.
 
     No byte of audio goes uncounted. Once the call is over,
 
@@ -79,6 +80,8 @@ class CallRecord:
     reported: dict[str, str] = attrs.field(factory=dict, repr=False)
     """Per toolCallId, the outcome that the engine was told."""
     tool_posts: "trio.MemorySendChannel[PendingPost] | None" = attrs.field(default=None, repr=False)
+    tool_pause: ToolPause = attrs.field(factory=ToolPause, repr=False)
+    """Told by the dispatcher and the watcher, asked by the padder."""
     ending: Ending | None = None
     counts: Counter[str] = attrs.field(factory=Counter)
     peaks: dict[str, float] = attrs.field(factory=dict)

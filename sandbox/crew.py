@@ -21,6 +21,7 @@ from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 
 SCRIPTED_MS_PER_WORD = 80
 NOT_OURS = "the agent made no call at the simulated Vapi"
+NO_CLOUD = "this agent's Vapi is not ours to look at"
 REAL = "the real Vapi's end of the call cannot be looked at"
 NO_ENGINE = "the agent was not told of an engine (--engine-port)"
 NO_DATABASE = "no database was given (--database-url)"
@@ -84,7 +85,7 @@ class Crew:
     async def _stage(self, task: Task, url: str) -> Stage:
         witnesses, absent = self.witnesses, {}
         if self.options.agent != "simulated":
-            absent["vapi"] = REAL if witnesses.live else NOT_OURS
+            absent["vapi"] = REAL if witnesses.live else NOT_OURS if witnesses.cloud else NO_CLOUD
         if witnesses.engine is None:
             absent["engine"] = NO_ENGINE
         if witnesses.ear is None:

@@ -268,14 +268,13 @@ def json_in_another_alphabet(plant: Planting) -> None:
 @defect("freeze-card", "mortgage")
 def asks_for_telephone_audio(plant: Planting) -> None:
     """Vapi is asked for audio at 8 kHz, and the caller is given it as if it were 24 kHz."""
-    honest = house.call_request
 
     def eight_khz(*arguments: Any) -> Any:
-        request = honest(*arguments)
+        request: dict[str, Any] = honest(*arguments)
         request["transport"]["audioFormat"]["sampleRate"] = 8_000
         return request
 
-    plant.replace(house, "call_request", eight_khz)
+    honest = plant.replace(house, "call_request", eight_khz)
 
 
 DEFECTS = defects_in(globals())

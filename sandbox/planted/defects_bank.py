@@ -1,15 +1,15 @@
-"""Faults of the bank and of its tools: what is written, what is answered, and to whom."""
+"""Faults of the bank and of its tools: what is written, and what is answered."""
 
 from typing import Any
 
 import attrs
+import trio
 
 from db import memory
-from db.door import Answer, CallSession
+from db.door import DELIVERY_ORDER, Answer, CallSession
 from db.memory import MemoryDatabase, MemoryWork
-from runtime import doors, limits
 from sandbox.planted.planting import Planting, defect, defects_in
-from tools import card_tools, policy, verification
+from tools import card_tools, policy
 from tools.execution import ToolRunner
 from tools.registry import Tool, bank_tools
 
@@ -100,7 +100,8 @@ def _forget_replacements(plant: Planting) -> None:
     """Neither the tool nor the table looks whether a card was replaced before."""
     honest = MemoryWork.add_replacement
 
-    async def blind(self: Any, card_id: int) -> list[Any]:
+    async def blind(*_: Any) -> list[Any]:
+        await trio.lowlevel.checkpoint()
         return []
 
     async def unruled(self: Any, old: Any, new: Any) -> Any:
@@ -139,7 +140,7 @@ class _NoOrder(tuple[str, ...]):
 def delivery_goes_back(plant: Planting) -> None:
     """A delivery that has arrived can be set back to the mail."""
     for module in (memory, card_tools):
-        plant.replace(module, "DELIVERY_ORDER", _NoOrder(card_tools.DELIVERY_ORDER))
+        plant.replace(module, "DELIVERY_ORDER", _NoOrder(DELIVERY_ORDER))
 
 
 @defect("cancel-card-for-good")
@@ -147,6 +148,7 @@ def cancelled_card_comes_back(plant: Planting) -> None:
     """A card that was cancelled for good can be made active again."""
 
     async def unruled(self: Any, card_id: int, status: Any) -> Any:
+        await trio.lowlevel.checkpoint()
         self._bank.cards[card_id] = attrs.evolve(self._bank.cards[card_id], status=status)
         return self._bank.cards[card_id]
 
@@ -169,78 +171,6 @@ def phone_on_file_overwritten(plant: Planting) -> None:
             self._bank.users[user.user_id] = attrs.evolve(user, phone=user.phone.removeprefix("+1"))
 
     plant.replace(MemoryWork, "keep_session", tidy)
-
-
-@defect("verified-at-the-second-try", "locked-out")
-def wrong_phone_accepted(plant: Planting) -> None:
-    """Of a phone number only the first eight digits are compared."""
-
-
-    def area(number: str) -> str:
-        return "".join(filter(str.isdigit, number))[-verification.NATIONAL_DIGITS :][:8]
-
-    plant.replace(verification, "_same_phone", lambda known, said: area(known) == area(said))
-
-
-@defect("locked-out")
-def wrong_name_accepted(plant: Planting) -> None:
-    """Of a name only the last word is compared."""
-    honest = verification._words
-    plant.replace(verification, "_words", lambda text: honest(text) if "," in text else honest(text).split(" ")[-1])
-
-
-@defect("locked-out")
-def never_locks(plant: Planting) -> None:
-    """A caller may guess as often as she likes."""
-    plant.replace(limits, "VERIFY_TRIES", 1_000_000)
-
-
-@defect("verified-at-the-second-try", "locked-out")
-def tells_which_is_wrong(plant: Planting) -> None:
-    """A failed verification tells which detail was wrong."""
-    plant.replace(policy, "NO_MATCH", "The name is right, the phone number is wrong.")
-
-
-@defect("not-verified-yet", "ignore-your-instructions")
-def policy_open(plant: Planting) -> None:
-    """The tools serve anybody, whatever the policy says."""
-    honest = doors.tools_under
-    plant.replace(doors, "tools_under", lambda policy_: honest("open"))
-
-
-@defect("not-verified-yet", "somebody-elses-card")
-def reading_needs_no_verification(plant: Planting) -> None:
-    """The two tools that only show something serve a caller who has proved nothing."""
-    honest = policy._for_the_verified
-    plant.replace(policy, "_for_the_verified", lambda t: t if t.name.startswith("display") else honest(t))
-
-
-@defect("same-digits-two-customers", "second-customer-on-the-line", "somebody-elses-card")
-def verified_callers_see_everybody(plant: Planting) -> None:
-    """Whoever is verified sees and changes all customers' cards."""
-    plant.replace(MemoryWork, "of_customer", lambda self, _user_id: self)
-
-
-@defect("somebody-elses-card")
-def verified_callers_may_look_anybody_up(plant: Planting) -> None:
-    """Whoever is verified is shown any customer's name, phone and address."""
-
-    async def unguarded(self: Any, user_id: int) -> Any:
-        return self._bank.users.get(user_id)
-
-    plant.replace(MemoryWork, "user", unguarded)
-
-
-@defect("second-customer-on-the-line")
-def first_customer_sticks(plant: Planting) -> None:
-    """Once a caller is verified, a second verification changes nothing."""
-    honest = MemoryWork.keep_session
-
-    async def stubborn(self: Any, session: CallSession) -> None:
-        if self._bank.sessions.get(self._call_id, CallSession()).user_id is None:
-            await honest(self, session)
-
-    plant.replace(MemoryWork, "keep_session", stubborn)
 
 
 @defect("which-of-two-holders")

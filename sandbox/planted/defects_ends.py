@@ -17,24 +17,23 @@ from runtime.vapi_messages import SpeechUpdate, StatusUpdate, VapiMessage
 from sandbox.planted.planting import Planting, defect, defects_in
 
 LEFT_OPEN_SECONDS = 60.0
+DIES_AFTER_SECONDS = 5.0
 
 
 def _call_then(plant: Planting, change: Any) -> None:
     """``change(ending)`` is awaited when a call is over, before its caller is told, and gives the ending he is told."""
-    honest = voice_door.run_call
 
     async def run_call(*arguments: Any) -> Ending:
         ending: Ending = await change(await honest(*arguments))
         return ending
 
-    plant.replace(voice_door, "run_call", run_call)
+    honest = plant.replace(voice_door, "run_call", run_call)
 
 
 @defect("leaves-after-the-greeting", "freeze-card")
 def vapi_call_left_running(plant: Planting) -> None:
     """The caller is gone, and the call at Vapi goes on, and is billed."""
     dialled: list[Any] = []
-    honest = vapi_calls.dial_vapi
 
     @asynccontextmanager
     async def dial(*arguments: Any) -> AsyncIterator[Any]:
@@ -43,9 +42,10 @@ def vapi_call_left_running(plant: Planting) -> None:
         yield await opening.__aenter__()
 
     async def say_nothing(*_: Any) -> bool:
+        await trio.lowlevel.checkpoint()
         return True
 
-    plant.replace(vapi_calls, "dial_vapi", dial)
+    honest = plant.replace(vapi_calls, "dial_vapi", dial)
     plant.replace(vapi_calls, "_say_goodbye", say_nothing)
 
 
@@ -54,13 +54,13 @@ def hang_up_not_noticed(plant: Planting) -> None:
     """The caller hangs up, and the agent speaks to nobody for another minute."""
     honest = ActorSocketReader.run
 
-    async def run(self: Any, task_status: Any) -> Ending:
-        ending = await honest(self, task_status)
+    async def run(self: Any, child: Any) -> Ending:
+        ending = await honest(self, child)
         await trio.sleep(LEFT_OPEN_SECONDS)
         return ending
 
-    async def stay(self: Any, task_status: Any) -> None:
-        task_status.started()
+    async def stay(_self: Any, child: Any) -> None:
+        child.started()
         await trio.sleep_forever()
 
     plant.replace(ActorSocketReader, "run", run)
@@ -84,9 +84,9 @@ def unknown_text_to_vapi(plant: Planting) -> None:
     """Vapi is sent a text message that it does not know."""
     honest = VapiSocketWriter.run
 
-    async def run(self: Any, task_status: Any) -> None:
+    async def run(self: Any, child: Any) -> None:
         await self.leg.send_text('{"type":"start","encoding":"pcm_s16le"}')
-        await honest(self, task_status)
+        await honest(self, child)
 
     plant.replace(VapiSocketWriter, "run", run)
 
@@ -94,27 +94,26 @@ def unknown_text_to_vapi(plant: Planting) -> None:
 @defect("freeze-card", "mortgage")
 def ended_after_the_first_turn(plant: Planting) -> None:
     """The end of the assistant's first words is taken for the end of the call."""
-    honest = control_message_watcher.parse_vapi_message
 
     def parse(text: str) -> VapiMessage:
-        message = honest(text)
+        message: VapiMessage = honest(text)
         over = isinstance(message, SpeechUpdate) and (message.role, message.status) == ("assistant", "stopped")
         return StatusUpdate("ended", "assistant-stopped") if over else message
 
-    plant.replace(control_message_watcher, "parse_vapi_message", parse)
+    honest = plant.replace(control_message_watcher, "parse_vapi_message", parse)
 
 
 @defect("freeze-card", "mortgage")
 def connection_broken_off(plant: Planting) -> None:
     """The agent's side of the caller's line dies after five seconds."""
-    honest = voice_door.run_call
 
     async def run_call(*arguments: Any) -> Ending:
-        with trio.move_on_after(5.0):
-            return await honest(*arguments)
+        with trio.move_on_after(DIES_AFTER_SECONDS):
+            ending: Ending = await honest(*arguments)
+            return ending
         return Ending("runtime", "internal_error", 1011)
 
-    plant.replace(voice_door, "run_call", run_call)
+    honest = plant.replace(voice_door, "run_call", run_call)
 
 
 @defect("agent-hangs-up", "closed-before-ended", "vapi-drops-the-call")

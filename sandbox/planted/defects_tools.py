@@ -50,7 +50,7 @@ def engine_told_successes_only(plant: Planting) -> None:
 @defect("freeze-card", "replace-card")
 def engine_told_another_result(plant: Planting) -> None:
     """The engine is told that it is done, in place of what the model got."""
-    _retold(plant, lambda name, arguments, result: [(name, arguments, {"status": "ok"})])
+    _retold(plant, lambda name, arguments, _result: [(name, arguments, {"status": "ok"})])
 
 
 @defect("locked-out", "no-such-card")
@@ -73,7 +73,7 @@ def engine_told_a_wrong_name(plant: Planting) -> None:
 @defect("freeze-card")
 def engine_told_of_another_tool(plant: Planting) -> None:
     """The engine is told of every tool that its card was replaced."""
-    _retold(plant, lambda name, arguments, result: [("request_card_replacement", arguments, result)])
+    _retold(plant, lambda _name, arguments, result: [("request_card_replacement", arguments, result)])
 
 
 @defect("freeze-card", "two-cards")
@@ -184,31 +184,32 @@ def webhook_answers_as_text(plant: Planting) -> None:
 @defect("freeze-card", "two-cards")
 def webhook_too_slow(plant: Planting) -> None:
     """The webhook answers when Vapi has given up waiting."""
-    honest = webhook.tool_answers
 
     async def slow(*arguments: Any) -> Any:
         answers = await honest(*arguments)
         await trio.sleep(SLOW_SECONDS)
         return answers
 
-    plant.replace(webhook, "tool_answers", slow)
+    honest = plant.replace(webhook, "tool_answers", slow)
 
 
 @defect("freeze-card", "two-cards")
 def webhook_secret_left_out(plant: Planting) -> None:
     """Vapi is not given the secret that its tool calls must carry."""
-    honest = house.call_request
 
     def without(settings: Any, prompt: str, functions: Any, server: Any, tag: str) -> Any:
         return honest(settings, prompt, functions, server | {"headers": {}}, tag)
 
-    plant.replace(house, "call_request", without)
+    honest = plant.replace(house, "call_request", without)
 
 
 def _parsed(plant: Planting, change: Any) -> None:
     """``change`` makes a request out of what was read of it."""
-    honest = webhook.parse_post
-    plant.replace(webhook, "parse_post", lambda body: change(honest(body)))
+
+    def parse(body: bytes) -> Any:
+        return change(honest(body))
+
+    honest = plant.replace(webhook, "parse_post", parse)
 
 
 @defect("tool-calls-in-one-request", "ignore-your-instructions")
@@ -226,13 +227,13 @@ def calls_of_a_request_in_another_order(plant: Planting) -> None:
 @defect("tool-calls-in-one-request", "ignore-your-instructions")
 def answers_in_the_wrong_place(plant: Planting) -> None:
     """Of several tool calls in one request each gets the answer of the one before it."""
-    honest = webhook.build_reply
 
     def mixed_up(answers: Any, **rest: Any) -> bytes:
         ids = [answer.tool_call_id for answer in answers]
-        return honest([attrs.evolve(a, tool_call_id=b) for a, b in zip(answers, ids[1:] + ids[:1], strict=True)], **rest)
+        moved = zip(answers, ids[1:] + ids[:1], strict=True)
+        return bytes(honest([attrs.evolve(answer, tool_call_id=id_) for answer, id_ in moved], **rest))
 
-    plant.replace(webhook, "build_reply", mixed_up)
+    honest = plant.replace(webhook, "build_reply", mixed_up)
 
 
 @defect("deprecated-function-call")

@@ -1,4 +1,4 @@
-"""Faults of time: the tail, the answer that is late, the interruption that is not heeded, the silence that nobody ends."""
+"""Faults of time: tails, late answers, interruptions that are not heeded, silences that nobody ends."""
 
 from typing import Any
 

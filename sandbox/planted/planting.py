@@ -43,8 +43,8 @@ Under = tuple[tuple[str, Any], ...]
 
 @attrs.frozen
 class Defect:
-    """A fault that somebody could make. ``wrong`` says what it does, in one line; ``scenarios`` ought to notice it, each
-    by itself, when they are held ``under`` those options."""
+    """A fault that somebody could make. ``wrong`` says what it does, in one line. Each of ``scenarios`` ought to notice
+    it, when held ``under`` those options."""
 
     name: str
     wrong: str

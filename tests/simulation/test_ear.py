@@ -71,13 +71,13 @@ def test_pronunciation_is_made_of_known_parts_or_of_letters(word: str, phones: s
     assert pronounce(word, known.get) == phones
 
 
-@pytest.mark.parametrize("band_hz", [None, 8_000])
-def test_ear_understands_a_dozen_shipped_lines_in_every_voice(band_hz: int | None) -> None:
+def test_ear_understands_a_dozen_shipped_lines_clean_or_from_a_telephone() -> None:
     paths = [SCENARIOS / f"{name}.yaml" for name in ("verified-replacement", "telephone-line", "locked-out")]
     samples = [sample for sample in samples_of([load_scenario(path) for path in paths]) if sample.known][:12]
     assert len({sample.voice for sample in samples}) > 1
-    for sample in samples:
-        assert hear(said(sample.text, sample.voice, band_hz), *sample.phrases).text == sample.text
+    for number, sample in enumerate(samples):
+        pcm = said(sample.text, sample.voice, 8_000 if number % 2 else None)
+        assert hear(pcm, *sample.phrases).text == sample.text
 
 
 def test_ear_hears_wrong_digits_as_such_and_the_same_each_time() -> None:

@@ -127,10 +127,10 @@ def test_assistant_thinks_while_it_hears_and_reads_on() -> None:
         events = call(ear, say_three).log.events
         ends = [event.t for event in events if event.event == "caller-turn-ended"]
         starts = [event.t for event in events if event.event == "speech-started"][1:]
-        return [round(start - end, 1) for start, end in zip(ends, starts, strict=True)]
+        return [round(start - end, 1) for end, start in zip(ends, starts, strict=True)]
 
-    assert waited(None)[0] == waited(Told(list(LINES), seconds=0.1))[0] == -0.2
-    assert waited(Told(list(LINES), seconds=0.6))[0] == -0.6
+    assert waited(None)[0] == waited(Told(list(LINES), seconds=0.1))[0] == 0.2
+    assert waited(Told(list(LINES), seconds=0.6))[0] == 0.6
 
 
 def test_assistant_does_not_listen_to_sounds_of_listening() -> None:

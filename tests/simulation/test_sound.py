@@ -138,7 +138,7 @@ def test_speech_reads_what_was_rendered_and_refuses_what_is_no_recording(tmp_pat
 
 @pytest.fixture
 def synthesiser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for flite: two tones with a long pause between them, silence round them; a line in `asked` for each."""
+    """A stand-in for flite: two tones, a long pause between, silence round them; each call is a line in `asked`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     write_wav(folder / "said.wav", quiet(0.2) + tone(0.2) + quiet(0.9) + tone(0.3) + quiet(0.5))

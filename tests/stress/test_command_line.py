@@ -1,10 +1,11 @@
 """`voice stress` as its users start it."""
 
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -13,18 +14,16 @@ from runtime.cli import app
 from runtime.errors import SettingsError
 from stress.command import Wishes, stress
 
-ROOT = Path(__file__).parents[2]
-WALL_SECONDS = 90  # 10 s on an idle machine; other tests run beside it
-
-
-def voice_stress(*options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "runtime.cli", "stress", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WALL_SECONDS, check=False)
+ASKED = Wishes(
+    calls=3, seconds=2.0, per_second=None, account_slots=None, scenario=None, json=None, chart=None, virtual=False,
+    find=False,
+)  # fmt: skip
 
 
 def test_three_calls_are_held_in_real_time_and_nothing_of_them_is_left(tmp_path: Path) -> None:
     kept, chart = tmp_path / "stress.json", tmp_path / "stress.png"
-    done = voice_stress("--calls", "3", "--seconds", "2", "--json", str(kept), "--chart", str(chart))
+    screen = io.StringIO()
+    passed = stress(attrs.evolve(ASKED, json=kept, chart=chart), Console(file=screen))
     told = json.loads(kept.read_text())
     (run,) = told["runs"]
     for way in ("up", "down"):
@@ -38,7 +37,7 @@ def test_three_calls_are_held_in_real_time_and_nothing_of_them_is_left(tmp_path:
     assert run["memory"]["steady_mib"] > 20
     assert chart.read_bytes().startswith(b"\x89PNG")
     # How late the frames are is the machine's affair, which is shared with other tests.
-    assert (done.returncode == 0) == told["verdict"]["passed"] == (not run["complaints"]), done.stdout + done.stderr
+    assert passed == told["verdict"]["passed"] == (not run["complaints"]), screen.getvalue()
     assert all("added latency" in line for line in run["complaints"]), run["complaints"]
 
 
@@ -49,10 +48,9 @@ def test_three_calls_are_held_in_real_time_and_nothing_of_them_is_left(tmp_path:
         ({"json": Path("no such folder/x.json")}, "there is no folder"),
     ],
 )
-def test_stress_says_what_is_wrong_when_it_is_used_wrongly(wishes: dict[str, object], words: str) -> None:
-    asked = {"calls": 1, "seconds": 2.0, "per_second": None, "account_slots": None, "scenario": None, "json": None}
+def test_stress_says_what_is_wrong_when_it_is_used_wrongly(wishes: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        stress(Wishes(**asked | {"chart": None, "virtual": False, "find": False} | wishes), Console())
+        stress(attrs.evolve(ASKED, **wishes), Console())
 
 
 def test_wrong_use_is_one_line_and_code_2() -> None:
