@@ -22,6 +22,8 @@ from simulation.voice_activity import Segment, VoiceActivity, refined, speech_se
 
 Protocol = Literal["binary", "json"]
 SEND_STALL_SECONDS = 10.0
+END_TO_CLOSE_SECONDS = 1.0
+"""For the close that follows json mode's ``end``."""
 NO_ANSWER_CODE = 1011
 
 
@@ -164,18 +166,31 @@ class Line:
             while True:
                 pcm = self._decoded(await self.connection.get_message())
                 if pcm is None:
-                    self.finish("agent_hung_up", "agent_hung_up: end")
+                    await self._hear_why()
                     return
                 self._hear(pcm)
         except ProtocolBroken as broken:
             self.violate(str(broken))
             self.finish("violation", f"violation: {broken}")
         except ConnectionClosed as closed:
-            self.close_code = closed.reason.code if closed.reason else 1006
-            self.close_reason = closed.reason.reason if closed.reason else None
-            no_answer = self.close_code == NO_ANSWER_CODE and (self.close_reason or "").startswith("callee_no_answer")
-            ending = "callee_no_answer" if no_answer else "agent_hung_up"
-            self.finish(ending, f"{ending}: {self.close_code} {self.close_reason or ''}".rstrip())
+            self._closed_by_agent(closed)
+
+    async def _hear_why(self) -> None:
+        """After json mode's ``end``: the close that follows says why; without one it was a plain hang-up."""
+        with trio.move_on_after(END_TO_CLOSE_SECONDS):
+            try:
+                await self.connection.get_message()
+            except ConnectionClosed as closed:
+                self._closed_by_agent(closed)
+                return
+        self.finish("agent_hung_up", "agent_hung_up: end")
+
+    def _closed_by_agent(self, closed: ConnectionClosed) -> None:
+        self.close_code = closed.reason.code if closed.reason else 1006
+        self.close_reason = closed.reason.reason if closed.reason else None
+        no_answer = self.close_code == NO_ANSWER_CODE and (self.close_reason or "").startswith("callee_no_answer")
+        ending = "callee_no_answer" if no_answer else "agent_hung_up"
+        self.finish(ending, f"{ending}: {self.close_code} {self.close_reason or ''}".rstrip())
 
     def _decoded(self, message: bytes | str) -> bytes | None:
         """The audio of a message; None for json mode's ``end``. Raises ProtocolBroken."""

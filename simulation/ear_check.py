@@ -46,6 +46,8 @@ class Figures:
     false_accepts: int = 0
     audio_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    lowest: float = 1.0
+    """The worst score of a line that was known."""
     wrong: list[tuple[float, str, str]] = attrs.field(factory=list)
 
     @property
@@ -67,6 +69,7 @@ class Figures:
         if sample.known:
             self.said.append(said)
             self.heard.append(heard)
+            self.lowest = min(self.lowest, score)
         else:
             self.unknown += 1
             self.false_accepts += bool(heard)
@@ -134,7 +137,7 @@ def table_line(figures: Figures) -> str:
     speed = figures.audio_seconds / figures.cpu_seconds if figures.cpu_seconds else 0.0
     return (
         f"{figures.voice:<6} {band:>8} {len(figures.said):>6} {figures.word_error * 100:>10.2f} % "
-        f"{figures.false_rejects:>14} {figures.false_accepts:>8} of {figures.unknown:<6} {speed:>6.0f} x"
+        f"{figures.lowest:>8.2f} {figures.false_rejects:>14} {figures.false_accepts:>8} of {figures.unknown:<6} {speed:>6.0f} x"
     )
 
 
@@ -149,7 +152,7 @@ def main(arguments: list[str]) -> int:
     try:
         samples = samples_of([load_scenario(path) for path in paths], "--voices" in arguments)
         sys.stdout.write(f"threshold {THRESHOLD}\n{'voice':<6} {'band':>8} {'lines':>6} {'word error':>12} ")
-        sys.stdout.write(f"{'false rejects':>14} {'false accepts':>18} {'speed':>8}\n")
+        sys.stdout.write(f"{'lowest':>8} {'false rejects':>14} {'false accepts':>18} {'speed':>8}\n")
         for figures in check_ear(the_recogniser(), Speech(paths[0].parent / "audio"), samples):
             sys.stdout.write(table_line(figures) + "\n")
             sys.stdout.flush()

@@ -1,7 +1,7 @@
 """The ear that works offline, in two ways that hear the same: in the calling task, or in processes of its own.
 
 In the calling task nothing else runs meanwhile, which is right under a virtual clock. In real time the caller's pacing
-must not wait for it: hearing keeps a core busy for a thirtieth of the audio's length.
+must not wait for it: hearing keeps a core busy for a sixtieth to a twentieth of the audio's length.
 """
 
 import multiprocessing
