@@ -36,8 +36,8 @@ class Options:
 
     ``virtual``: our agent in memory, under a clock that jumps. ``scripted``: speech is tones, and the simulated Vapi
     knows the words without hearing them. ``vapi``: knobs of the simulated cloud, beneath a scenario's own faults.
-    ``database_url``: somebody's, to read rows from. ``engine_port``: 0 picks one. ``vapi_url``: of ``live``. ``environ``: what a started agent
-    finds in its environment beside what we set.
+    ``database_url``: somebody's, to read rows from. ``engine_port``: 0 picks one. ``vapi_url``: of ``live``.
+    ``environ``: what a started agent finds in its environment beside what we set.
     """
 
     agent: Kind = "simulated"

@@ -137,7 +137,8 @@ def table_line(figures: Figures) -> str:
     speed = figures.audio_seconds / figures.cpu_seconds if figures.cpu_seconds else 0.0
     return (
         f"{figures.voice:<6} {band:>8} {len(figures.said):>6} {figures.word_error * 100:>10.2f} % "
-        f"{figures.lowest:>8.2f} {figures.false_rejects:>14} {figures.false_accepts:>8} of {figures.unknown:<6} {speed:>6.0f} x"
+        f"{figures.lowest:>8.2f} {figures.false_rejects:>14} "
+        f"{figures.false_accepts:>8} of {figures.unknown:<6} {speed:>6.0f} x"
     )
 
 

@@ -88,7 +88,8 @@ def tails_are_paid(world: World) -> Iterator[str]:
         if call.report is None or call.at_vapi is None:
             continue
         if not (held_up or corrupted or slow):
-            yield from (f"{call.id}: {line}" for line in _unpaid(call.report, plan.tail_mode == "paced"))
+            pauses = _tool_pauses(call, world)
+            yield from (f"{call.id}: {line}" for line in _unpaid(call.report, pauses, plan.tail_mode == "paced"))
         stretches = sum(entry.what == "speech-started" for entry in world.chronicle.entries if _is_of(call, entry.call))
         paid = call.count("tails") + call.count("tails_cut")
         # A chunk that was under way when its speech was interrupted comes behind the `stopped`, and may have its own.
@@ -103,7 +104,15 @@ def _is_of(call: Witness, name: str) -> bool:
     return call.at_vapi is not None and call.at_vapi.id.startswith(name) and name != ""
 
 
-def _unpaid(report: CallerReport, paced: bool) -> Iterator[str]:
+def _tool_pauses(call: Witness, world: World) -> list[tuple[float, float]]:
+    """In order, when a tail may be held because of a tool call: begin and end, in seconds since the caller connected."""
+    ended = [(entry.at - entry.data["seconds"], entry.at) for entry in call.events if entry.what == "tool-answer"]
+    asked = [(entry.at, entry.at) for entry in world.chronicle.of("posted") if _is_of(call, entry.call)]
+    held_seconds = limits.TAIL_AFTER_TOOL_SECONDS
+    return sorted((began - call.began, end - call.began + held_seconds) for began, end in [*ended, *asked])
+
+
+def _unpaid(report: CallerReport, pauses: list[tuple[float, float]], paced: bool) -> Iterator[str]:
     """Every place where nothing audible came for so long that the tail must have come instead."""
     ended_at, silent_bytes = inf, 0
     wanted_seconds = TAIL_DUE_SECONDS + (limits.TAIL_SECONDS if paced else 0.0)
@@ -112,7 +121,10 @@ def _unpaid(report: CallerReport, paced: bool) -> Iterator[str]:
         if behind is None:
             silent_bytes += len(pcm)
             continue
-        if at - ended_at > wanted_seconds and seconds_of(silent_bytes) < limits.TAIL_SECONDS - FRAME_SECONDS:
+        due_from = ended_at
+        for begins, ends in pauses:
+            due_from = max(due_from, ends) if begins <= due_from + wanted_seconds else due_from
+        if at - due_from > wanted_seconds and seconds_of(silent_bytes) < limits.TAIL_SECONDS - FRAME_SECONDS:
             yield f"{seconds_of(silent_bytes):.2f} s of silence behind speech that ended at {ended_at:.2f} s"
         ended_at, silent_bytes = at + seconds_of(len(pcm)), behind
 
