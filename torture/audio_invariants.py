@@ -105,7 +105,7 @@ def _is_of(call: Witness, name: str) -> bool:
 
 
 def _tool_pauses(call: Witness, world: World) -> list[tuple[float, float]]:
-    """In order, when a tail may be held because of a tool call: begin and end, in seconds since the caller connected."""
+    """In order, when a tail may be held for a tool call: begin and end, in seconds since the caller connected."""
     ended = [(entry.at - entry.data["seconds"], entry.at) for entry in call.events if entry.what == "tool-answer"]
     asked = [(entry.at, entry.at) for entry in world.chronicle.of("posted") if _is_of(call, entry.call)]
     held_seconds = limits.TAIL_AFTER_TOOL_SECONDS
