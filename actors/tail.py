@@ -63,7 +63,8 @@ class Tail:
         else:
             self.owed = True
             self.silent_bytes = silent_bytes
-            self._audible_until = now + size_bytes / limits.AUDIO_BYTES_PER_SECOND
+            # Chunks that come back to back are played one behind the other.
+            self._audible_until = max(self._audible_until, now) + size_bytes / limits.AUDIO_BYTES_PER_SECOND
         self._settle()
 
     def on_started(self) -> None:

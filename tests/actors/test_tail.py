@@ -67,6 +67,18 @@ def test_tail_is_due_60_ms_behind_the_end_of_the_last_audible_chunk_when_stopped
     assert tail.due_at() == inf
 
 
+def test_tail_waits_for_all_that_plays_when_chunks_came_back_to_back() -> None:
+    tail = Tail()
+    tail.on_started()
+    for _ in range(3):
+        say(tail, speech(0.1), 5.0)
+    tail.on_stopped()
+    assert tail.due_at() == pytest.approx(5.3 + SETTLE)
+    # What was played out long ago holds nothing up.
+    say(tail, speech(0.1), 9.0)
+    assert tail.due_at() == pytest.approx(9.1 + SETTLE)
+
+
 def test_tail_moves_back_when_a_late_chunk_follows_stopped() -> None:
     tail = Tail()
     say(tail, speech(0.1), 0.0)
