@@ -9,12 +9,15 @@ SOURCES := runtime actors tools db simulation sandbox stress torture fuzz bench 
 SEEDS ?= 1000
 CASES ?= 100000
 
-.PHONY: demo test torture planted fuzz bench check lint types unit install system-packages lock speech clean
+.PHONY: demo test conversations torture planted fuzz bench check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
 
 test: install check unit ## lint, types and the whole test suite
+
+conversations: install ## all scenarios held and graded: runs/conversations/, and a page to mail
+	@$(BIN)/voice run scenarios --runs runs/conversations --html runs/conversations/report.html
 
 torture: install ## SEEDS=1000 random calls with random faults, in virtual time
 	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2

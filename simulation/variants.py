@@ -25,6 +25,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "history-as-documented": {"conversation_field": "messagesOpenAIFormatted"},
     "hang": {"hang_after_seconds": 0.0},
     "filler": {"filler": "hold on a second while I look that up for you"},
+    "filler-then-pause": {"filler": "One moment.", "after_tools_ms": 700.0},
     # Tools
     "string-arguments": {"arguments_as": "string"},
     "flat-arguments": {"shape": "flat-arguments"},
