@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import trio
@@ -11,6 +10,7 @@ from actors.control_message_watcher import ControlMessageWatcher
 from runtime import limits
 from runtime.channels import AssistantStarted, AssistantStopped, CallerInterrupted, Item, open_audio_channel
 from runtime.leg import Closed
+from runtime.record import Event
 from runtime.settings import TailMode
 from runtime.tool_pause import ToolPause
 from tests.actors.dispatching import FREEZE, call, dispatching, hanging, lasting
@@ -183,11 +183,12 @@ async def test_dispatcher_keeps_the_pause_until_the_post_is_answered_whatever_co
 
 
 async def test_pause_ends_when_the_dispatcher_is_restarted_in_the_middle_of_a_tool() -> None:
-    async def breaks(_tool_call_id: str) -> Any:
-        raise MemoryError("out of memory")
+    def sink(event: Event) -> None:
+        if event.event == "tool-call":
+            raise OSError("no space left on the disk")
 
-    async with dispatching() as d:
-        d.database.before = breaks
+    async with dispatching(sink=sink) as d:
         await d.post(call("a", **FREEZE))
         await trio.sleep(LATER)
-        assert ends_in(d.record.tool_pause) <= 0
+        assert repr(d.supervisor) == "<call: dispatcher running (restarts: 1)>"
+        assert ends_in(d.record.tool_pause) == 0
