@@ -55,7 +55,8 @@ class Behaviour:
         voice_seconds: caller speech that interrupts the assistant, unless the assistant's stopSpeakingPlan says so.
         filler: words spoken while tools are called, as Vapi does of its own accord without a ``request-start`` message,
             and in that message's words with one (it does not wait for them unless ``blocking``); "" for none.
-        after_tools_ms: thinking time between the last answer of a turn's tools and the words that follow it.
+        after_tools_ms: thinking time between the last answer of a turn's tools and the words that follow it
+            (ours: a model needs some time).
 
     Tools
         shape: how a tool call is written: ``live``; ``flat-arguments`` and ``flat-parameters`` are two pages of the
@@ -103,7 +104,7 @@ class Behaviour:
     model_ms: float = 300.0
     voice_seconds: float = 0.2
     filler: str = ""
-    after_tools_ms: float = 0.0
+    after_tools_ms: float = 600.0
     shape: Literal["live", "flat-arguments", "flat-parameters", "with-tool", "function-call"] = "live"
     arguments_as: Literal["object", "string"] = "object"
     tool_timeout_seconds: float | None = None
