@@ -16,6 +16,9 @@ from db.seed import BankFiles, read_bank_files
 OTHERS_CONNECTED = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+RESTORE_SECONDS = 5
+IMPATIENT = f"SET lock_timeout = '{RESTORE_SECONDS}s'"
+LEFT_OPEN = "a transaction that was left open holds its tables; commit it, or connect with autocommit"
 EMPTY = "TRUNCATE users, cards, replacements, tool_answers, calls RESTART IDENTITY CASCADE"
 
 
@@ -71,8 +74,16 @@ class ScratchBank:
     _files: BankFiles
 
     async def restore(self) -> None:
-        """The rows of seed.sql and no others. Raises DatabaseUnavailable. Waits for transactions that are under way."""
-        await _connected(self._loop, self.url, _execute, EMPTY, self._files.seed)
+        """The rows of seed.sql and no others. Waits for transactions that are under way, for RESTORE_SECONDS.
+
+        Raises DatabaseUnavailable.
+        """
+        try:
+            await _connected(self._loop, self.url, _execute, IMPATIENT, EMPTY, self._files.seed)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                raise DatabaseUnavailable(f"{self.url} cannot be restored: {LEFT_OPEN}") from error
+            raise
 
 
 @asynccontextmanager

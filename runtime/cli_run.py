@@ -47,7 +47,9 @@ def run(
         str | None, typer.Option(help="Start somebody's agent: PORT, ENGINE_URL, SIMULATION_ID and more are set.")
     ] = None,
     database_url: Annotated[str | None, typer.Option(help="Where rows are read, of somebody's agent.")] = None,
-    engine_port: Annotated[int, typer.Option(help="Where the engine listens for --agent; 0: none.")] = 0,
+    engine_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the engine listens for --agent; 0: none.")
+    ] = 0,
     live: LiveOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     max_calls: Annotated[int, typer.Option(min=1, help="--live: calls at most.")] = 10,
@@ -67,7 +69,7 @@ def run(
         scenarios=tuple(scenarios), jobs=jobs, repeat=repeat, seed=seed, virtual=virtual, scripted=scripted,
         protocol=_choice("--protocol", protocol, get_args(VoiceProtocol)),
         tail_mode=_choice("--tail-mode", tail_mode, get_args(TailMode)),
-        vapi=tuple(vapi or ()), agent=agent or "", agent_command=tuple(shlex.split(agent_command or "")),
+        vapi=tuple(vapi or ()), agent=_given("--agent", agent), agent_command=_argv(agent_command),
         database_url=database_url, engine_port=engine_port, live=live, yes=yes, max_calls=max_calls,
         max_minutes=max_minutes, max_cost=max_cost, runs=runs, junit=junit, json=json, html=html,
     )  # fmt: skip
@@ -89,6 +91,20 @@ def _choice(option: str, value: str, choices: Sequence[str]) -> Any:
     if value not in choices:
         _wrong(f"{option} {value!r} is not one of: {', '.join(choices)}")
     return value
+
+
+def _given(option: str, value: str | None) -> str:
+    """An empty one (of a variable that was not set) must not mean that our own agent is called instead."""
+    if value is not None and not value.strip():
+        _wrong(f"{option} is empty: say which agent, or leave it out for our own")
+    return value or ""
+
+
+def _argv(command: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(_given("--agent-command", command)))
+    except ValueError as exc:
+        _wrong(f"--agent-command cannot be read: {exc}; close what is quoted")
 
 
 def _wrong(line: str) -> NoReturn:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import trio
 from rich.console import Console
 from rich.prompt import Confirm
 
+from db.door import BadDatabaseUrl, check_database_url
 from db.embedded import EmbeddedServerError, open_embedded_server
 from runtime.errors import SettingsError, StartError
 from runtime.settings import TailMode, read_settings
@@ -66,17 +68,19 @@ def run_conversations(wishes: Wishes, environ: Mapping[str, str], console: Conso
     """
     scenarios = scenarios_in(wishes.scenarios)
     options = options_of(wishes, environ)
+    gate = _gate(wishes, options, len(scenarios) * wishes.repeat, console)
     runs = _folder(wishes.runs)
     tasks = tasks_of(scenarios, wishes.repeat, wishes.seed, runs)
     # Somebody's running agent has one engine; the real Vapi is called one call at a time: one tunnel, one trace.
     jobs = 1 if options.agent in ("url", "live") else wishes.jobs
-    gate = _gate(wishes, options, len(tasks), console)
-    console.print(f"[dim]{len(tasks)} conversation(s): {options.how}; artifacts in {runs}[/dim]", soft_wrap=True)
+    told = f"{len(tasks)} conversation(s): {options.how}; artifacts in {runs}"
+    console.print(told, style="dim", markup=False, soft_wrap=True)
     screen = open_screen(console)
 
     async def with_server() -> Verdict:
         async with open_embedded_server() as url:
-            return await trio.to_thread.run_sync(run_plan, Plan(tasks, options, jobs, url, runs, gate), screen)
+            plan = Plan(tasks, options, jobs, url, runs, gate)
+            return await trio.to_thread.run_sync(run_plan, plan, screen, trio.from_thread.check_cancelled)
 
     if options.virtual or options.agent == "url":
         verdict = run_plan(Plan(tasks, options, jobs, None, runs, gate), screen)
@@ -104,7 +108,11 @@ def _gate(wishes: Wishes, options: Options, conversations: int, console: Console
         return budget
     if not console.is_terminal:
         raise SettingsError("--live asks before it spends money, and there is no terminal: give --yes")
-    if not Confirm.ask("Go on?", console=console, default=False):
+    try:
+        agreed = Confirm.ask("Go on?", console=console, default=False)
+    except EOFError:
+        agreed = False
+    if not agreed:
         raise SettingsError("--live: nothing was called")
     return budget
 
@@ -118,7 +126,7 @@ def _write_reports(wishes: Wishes, verdict: Verdict, console: Console) -> None:
             write(path, verdict)
         except OSError as exc:
             raise StartError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-        console.print(str(path), style="dim", soft_wrap=True)
+        console.print(str(path), style="dim", markup=False, soft_wrap=True)
 
 
 def scenarios_in(paths: Sequence[Path]) -> list[Scenario]:
@@ -153,10 +161,9 @@ def options_of(wishes: Wishes, environ: Mapping[str, str]) -> Options:
         raise SettingsError(f"--virtual and {chosen[0]} exclude each other: only our own agent runs in memory")
     if wishes.vapi and kind in ("url", "live"):
         raise SettingsError(f"--vapi and {chosen[0]} exclude each other: there is no simulated Vapi then")
-    if wishes.agent and not wishes.agent.startswith(("ws://", "wss://")):
-        raise SettingsError(f"--agent {wishes.agent!r} is no WebSocket address: write ws://host:port/path")
     if wishes.live and wishes.scripted:
         raise SettingsError("--live and --scripted exclude each other: the real Vapi hears no words in tones")
+    _check_addresses(wishes, kind)
     return Options(
         agent=kind,
         agent_url=wishes.agent,
@@ -172,6 +179,30 @@ def options_of(wishes: Wishes, environ: Mapping[str, str]) -> Options:
         environ=dict(environ) if kind in ("live", "command") else {},
         max_call_seconds=LIVE_CALL_SECONDS if kind == "live" else MAX_CALL_SECONDS,
     )
+
+
+def _check_addresses(wishes: Wishes, kind: Kind) -> None:
+    """Before anything is started. Raises SettingsError."""
+    if wishes.agent and not _is_voice_url(wishes.agent):
+        raise SettingsError("--agent is no WebSocket address: write ws://host:port/path")
+    if wishes.engine_port and kind != "url":
+        raise SettingsError("--engine-port is for --agent: an agent that is started is told where the engine is")
+    if wishes.database_url is None:
+        return
+    if kind not in ("url", "command"):
+        raise SettingsError("--database-url is for --agent and --agent-command: our own agent has a scratch database")
+    try:
+        check_database_url(wishes.database_url)
+    except BadDatabaseUrl as exc:
+        raise SettingsError(f"--database-url: {exc}") from exc
+
+
+def _is_voice_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def vapi_of(wanted: Sequence[str]) -> Mapping[str, Any]:

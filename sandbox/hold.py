@@ -10,7 +10,7 @@ import trio
 from runtime.masking import Masker
 from sandbox.options import Options, Task
 from sandbox.transcript import transcript_of
-from sandbox.verdict import Conversation
+from sandbox.verdict import Conversation, Line
 from simulation.artifacts import latencies, write_artifacts
 from simulation.behaviour import Behaviour
 from simulation.caller import Caller
@@ -65,6 +65,7 @@ async def hold(task: Task, stage: Stage, options: Options, on_event: OnEvent | N
     _prepare(task, stage, options, on_event)
     calls_before = len(stage.cloud.calls) if stage.cloud else 0
     reports_before = len(stage.engine.received) if stage.engine else 0
+    logged_before = len(stage.engine.log.events) if stage.engine else 0
     tables = tables_of(scenario)
     before = await stage.read_rows(tables) if stage.read_rows else None
     report = await Caller(
@@ -89,7 +90,7 @@ async def hold(task: Task, stage: Stage, options: Options, on_event: OnEvent | N
         heard=await _heard(report, scenario, stage.ear) if stage.ear else None,
         absent=_absent(scenario, stage, call),
     )
-    engine_events = [event for event in stage.engine.log.events[-len(told) :] if told] if stage.engine and told else []
+    engine_events = stage.engine.log.events[logged_before:] if stage.engine else []
     checks = tuple(check_expectations(scenario, evidence))
     return Held(task, evidence, checks, (*engine_events, *stage.events()))
 
@@ -147,14 +148,20 @@ def _absent(scenario: Scenario, stage: Stage, call: SimulatedCall | None) -> dic
     return absent
 
 
+def _masked_checks(held: Held, lines: Sequence[Line]) -> list[Check]:
+    """Their details quote arguments and rows: whatever those hold in fields of personal data is masked as words."""
+    masker = Masker()
+    masker.masked([held.evidence.rows_before, held.evidence.rows, [attrs.asdict(line) for line in lines]])
+    text = masker.text
+    return [attrs.evolve(check, name=text(check.name), detail=text(check.detail)) for check in held.checks]
+
+
 def conversation_of(held: Held) -> Conversation:
     """Write the artifacts, and say what came of it; everything that leaves here is masked. Blocks for a second."""
     task, evidence, masker = held.task, held.evidence, Masker()
     report: CallerReport = evidence.report
     lines = transcript_of(evidence)
-    checks = [
-        attrs.evolve(check, name=masker.text(check.name), detail=masker.text(check.detail)) for check in held.checks
-    ]
+    checks = _masked_checks(held, lines)
     masked: list[dict[str, Any]] = masker.masked([attrs.asdict(line) for line in lines])
     made = write_artifacts(
         task.folder, task.scenario, report, evidence.cloud_call, checks, events=held.events, mask=masker.masked,

@@ -34,10 +34,11 @@ class Post(Protocol):
     def put(self, item: Any) -> None: ...
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Job:
     """``number`` counts from 1. ``tasks`` gives Task after Task, then None; ``news`` takes what is told of them:
-    ``("started", number, scenario, attempt)``, ``("event", number, line)``, ``("finished", number, Conversation)``."""
+    ``("started", number, scenario, attempt)``, ``("event", number, line)``, ``("finished", number, Conversation)``.
+    Mutable: ``_over``."""
 
     number: int
     options: Options
@@ -46,6 +47,12 @@ class Job:
     runs: Path
     tasks: Post
     news: Post
+    _over: bool = attrs.field(default=False, init=False)
+
+    @property
+    def log(self) -> Path:
+        """Where tracebacks go."""
+        return self.runs / f"job-{self.number}.log"
 
     def started(self, task: Task) -> None:
         self.news.put(("started", self.number, task.scenario.name, task.attempt))
@@ -62,14 +69,19 @@ class Job:
         """One line of why a conversation could not be held; of what nobody foresaw, the rest goes to a file."""
         if isinstance(error, FORESEEN):
             return str(error)
-        log = self.runs / f"job-{self.number}.log"
-        with log.open("a", encoding="utf-8") as output:
+        with self.log.open("a", encoding="utf-8") as output:
             traceback.print_exception(error, file=output)
-        return f"{type(error).__name__}: {error}; see {log}"
+        return f"{type(error).__name__}: {error}; see {self.log}"
+
+    def next_task(self) -> Task | None:
+        """Waits for it. None when there are no more, however often one asks."""
+        task: Task | None = None if self._over else self.tasks.get()
+        self._over = task is None
+        return task
 
     def each(self) -> Iterator[Task]:
         """Until there are no more."""
-        yield from iter(self.tasks.get, None)
+        yield from iter(self.next_task, None)
 
 
 def told_of(event: Event) -> str:
@@ -89,6 +101,7 @@ def told_of(event: Event) -> str:
 def run_job(job: Job) -> None:
     """The whole life of a job's process. Ends when there are no more tasks, and with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # an agent of ours may need it
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     configure_logging("critical")
     try:
@@ -141,11 +154,14 @@ def not_held(task: Task, problem: str) -> Conversation:
 
 async def _run_really(job: Job) -> None:
     async with open_crew(job.number, job.options, job.server_url, job.runs) as crew:
-        while (task := await trio.to_thread.run_sync(job.tasks.get, abandon_on_cancel=True)) is not None:
+        # Not abandoned when the crew breaks down: the thread would take a task that nobody then holds.
+        while (task := await trio.to_thread.run_sync(job.next_task)) is not None:
             job.started(task)
+            conversation = not_held(task, f"what stands around it broke down: see {job.log}")
             try:
                 # Graded in this thread: nothing else goes on in this process now, and the next call is not disturbed.
                 conversation = conversation_of(await crew.hold(task, job.on_event))
             except Exception as error:  # noqa: BLE001  # as above
                 conversation = not_held(task, job.told_of_failure(error))
-            job.finished(conversation)
+            finally:  # also when the crew's failure cancels us: whoever gave the task waits for it
+                job.finished(conversation)

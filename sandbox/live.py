@@ -53,12 +53,12 @@ class Budget:
         return ""
 
     def spend(self, conversation: Conversation) -> None:
-        """A call that was made, or may have been; its cost is the estimate where Vapi tells none."""
-        minutes = conversation.seconds / 60
+        """A call that was made, or may have been: one that broke down may have been the longest there is. Its cost is
+        the estimate where Vapi tells none, or none yet: right behind the end it may say 0."""
+        minutes = (MAX_CALL_SECONDS if conversation.problem else conversation.seconds) / 60
         self.calls += 1
         self.minutes += minutes
-        told = conversation.cost_dollars
-        self.dollars += minutes * DOLLARS_PER_MINUTE if told is None else told
+        self.dollars += conversation.cost_dollars or minutes * DOLLARS_PER_MINUTE
 
     def question(self, conversations: int) -> str:
         """What is to be agreed to before the first call."""

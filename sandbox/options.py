@@ -10,6 +10,7 @@ from runtime.settings import TailMode
 from runtime.voice_ws import VoiceProtocol
 from simulation.caller import MAX_CALL_SECONDS
 from simulation.scenario import Scenario
+from simulation.websockets import public_url
 
 Kind = Literal["simulated", "live", "url", "command"]
 
@@ -61,7 +62,7 @@ class Options:
         agents = {
             "simulated": "our agent, a simulated Vapi",
             "live": f"our agent, the real Vapi at {self.vapi_url}",
-            "url": f"the agent at {self.agent_url.partition('?')[0]}",
+            "url": f"the agent at {public_url(self.agent_url)}",
             "command": f"the agent {' '.join(self.agent_command)!r}",
         }
         clock = "virtual time" if self.virtual else "real time"

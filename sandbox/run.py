@@ -1,9 +1,10 @@
 """Many conversations on several processes: what `voice run` does between its options and its reports."""
 
 import multiprocessing
+import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -71,13 +72,17 @@ class Plan:
     gate: Gate = attrs.field(factory=Free)
 
 
-def run_plan(plan: Plan, screen: Screen) -> Verdict:
-    """Hold them all. Ctrl-C ends the processes, and is raised."""
+def run_plan(plan: Plan, screen: Screen, may_stop: Callable[[], None] = lambda: None) -> Verdict:
+    """Hold them all. Ctrl-C ends the processes, and is raised.
+
+    ``may_stop`` is called at least every LOOK_SECONDS; what it raises does the same. In a thread of Trio's it must be
+    ``trio.from_thread.check_cancelled``: Ctrl-C does not come to such a thread by itself.
+    """
     began = time.monotonic()
     screen.started(len(plan.tasks))
     try:
         with _open_jobs(plan) as jobs:
-            held = list(_Run(plan, jobs, screen).held())
+            held = list(_Run(plan, jobs, screen, may_stop).held())
     finally:
         screen.closed()
     order = {(task.scenario.name, task.attempt): place for place, task in enumerate(plan.tasks)}
@@ -110,15 +115,26 @@ class _Jobs:
 
 
 @contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started in here do not hear it, also before they can say so themselves; we hear it behind."""
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+
+
+@contextmanager
 def _open_jobs(plan: Plan) -> Iterator[_Jobs]:
     context = multiprocessing.get_context("spawn")
     jobs = _Jobs({}, context.Queue(maxsize=QUEUED_TASKS), context.Queue(maxsize=QUEUED_NEWS))
-    for number in range(1, min(plan.jobs, len(plan.tasks)) + 1):
-        job = Job(number, plan.options, plan.server_url, plan.runs, jobs.tasks, jobs.news)
-        process: BaseProcess = context.Process(target=run_job, args=(job,), name=f"voice job {number}")
-        process.start()
-        jobs.processes[number] = process
     try:
+        with _deaf_to_ctrl_c():
+            for number in range(1, min(plan.jobs, len(plan.tasks)) + 1):
+                job = Job(number, plan.options, plan.server_url, plan.runs, jobs.tasks, jobs.news)
+                process: BaseProcess = context.Process(target=run_job, args=(job,), name=f"voice job {number}")
+                process.start()
+                jobs.processes[number] = process
         yield jobs
         for _ in jobs.processes:
             jobs.tasks.put(None)
@@ -138,6 +154,7 @@ class _Run:
     plan: Plan
     jobs: _Jobs
     screen: Screen
+    may_stop: Callable[[], None]
     _waiting: deque[Task] = attrs.field(factory=deque)
     _given: dict[tuple[str, int], Task] = attrs.field(factory=dict)
     _holding: dict[int, Task] = attrs.field(factory=dict)
@@ -146,6 +163,7 @@ class _Run:
         """Each conversation as it ends; those of a process that died are problems of their own."""
         self._waiting.extend(self.plan.tasks)
         while self._waiting or self._given:
+            self.may_stop()
             yield from self._give()
             if not self._given:
                 return

@@ -1,5 +1,7 @@
 """Who said what and called what, in order, on the caller's time line."""
 
+import json
+
 from sandbox.verdict import Line
 from simulation.evidence import Evidence
 from simulation.vapi_call import SimulatedCall
@@ -19,7 +21,8 @@ def transcript_of(evidence: Evidence) -> tuple[Line, ...]:
         if evidence.heard is None:
             lines += [Line(speech.onset_at, "agent", "(speech)") for speech in report.agent_speech]
         for event in evidence.engine_events or ():
-            lines.append(Line(event.mono - start, "tool", event.name, event.arguments, str(event.result)))
+            answer = event.result if isinstance(event.result, str) else json.dumps(event.result, ensure_ascii=False)
+            lines.append(Line(event.mono - start, "tool", event.name, event.arguments, answer))
     return tuple(sorted(lines, key=lambda line: line.at))
 
 

@@ -28,6 +28,7 @@ from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 
 START_SECONDS = 10.0
 OVER_SECONDS = 5.0
+REPORTS_SECONDS = 2.0
 NO_ROWS = "the test gave no way to read rows"
 
 ReadRows = Callable[[], Rows]
@@ -78,12 +79,13 @@ class OutsideWorld:
         :raises ScenarioError: the file cannot be used.
         """
         played = scenario if isinstance(scenario, Scenario) else load_scenario(Path(scenario))
-        reports = len(self.engine.received)
+        reports, calls = len(self.engine.received), len(self.cloud.calls)
         before = read_rows() if read_rows else None
         report, call = trio.from_thread.run(self._call, url, played, knobs, trio_token=self._token)
         evidence = Evidence(
             report=report,
             cloud_call=call,
+            other_calls=self.cloud.calls[calls:-1],
             engine_events=self.engine.received[reports:],
             rows=read_rows() if read_rows else None,
             rows_before=before,
@@ -94,15 +96,25 @@ class OutsideWorld:
     async def _call(
         self, url: str, scenario: Scenario, knobs: Mapping[str, Any]
     ) -> tuple[CallerReport, SimulatedCall | None]:
-        before = len(self.cloud.calls)
+        before, reports = len(self.cloud.calls), len(self.engine.received)
         self.cloud.agent, self.cloud.caller_lines = scenario.agent, scenario.caller_lines
         self.cloud.behaviour = Behaviour(**scenario.faults.vapi)
+        self.engine.delay_seconds = scenario.faults.engine.get("delay_seconds", 0.0)
+        self.engine.fail_status = scenario.faults.engine.get("fail_status")
         report = await Caller(url, scenario, **{"speech": self.cloud.voice, **knobs}).run()
         call = self.cloud.calls[-1] if len(self.cloud.calls) > before else None
         if call is not None:
             with trio.move_on_after(OVER_SECONDS):
                 await call.over.wait()
+            first = [item for item in call.exchanges if item.attempt == 1 and not item.redelivered]
+            await self._reported(reports + sum(len(item.tools) for item in first))
         return report, call
+
+    async def _reported(self, count: int) -> None:
+        """Reports may still be under way when the call is over."""
+        with trio.move_on_after(REPORTS_SECONDS + self.engine.delay_seconds):
+            while len(self.engine.received) < count and self.engine.fail_status is None:  # noqa: ASYNC110  # no event
+                await trio.sleep(0.02)
 
 
 @contextmanager

@@ -36,6 +36,13 @@ class DialError(Exception):
     """The socket could not be opened; one line."""
 
 
+def public_url(url: str) -> str:
+    """``url`` without what may be secret: a user and a password before the host, a query with a token."""
+    scheme, slashes, rest = url.partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
+
+
 @attrs.frozen
 class _Readers:
     """What trio-websocket is given as its nursery. Its reader raises when a ping arrives behind its own close frame
@@ -68,12 +75,12 @@ async def open_client_socket(network: Network, url: str) -> AsyncIterator[WebSoc
                     stream = await _dial(network, url)
                     connection = await _handshake(nursery, stream, url)
             except (OSError, trio.BrokenResourceError) as error:
-                raise DialError(f"{url} cannot be reached: {error}") from error
+                raise DialError(f"{public_url(url)} cannot be reached: {error}") from error
             except trio.TooSlowError as error:
-                raise DialError(f"{url} did not answer within {HANDSHAKE_SECONDS:g} s") from error
+                raise DialError(f"{public_url(url)} did not answer within {HANDSHAKE_SECONDS:g} s") from error
             yield connection
     except ConnectionRejected as error:
-        raise DialError(f"{url} refused the upgrade with status {error.status_code}") from error
+        raise DialError(f"{public_url(url)} refused the upgrade with status {error.status_code}") from error
     finally:
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -82,7 +89,7 @@ async def open_client_socket(network: Network, url: str) -> AsyncIterator[WebSoc
 async def _dial(network: Network, url: str) -> trio.abc.Stream:
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise DialError(f"{url!r} is not a ws:// or wss:// URL")
+        raise DialError(f"{public_url(url)!r} is not a ws:// or wss:// URL")
     stream = await network.dial(parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80))
     if parts.scheme == "ws":
         return stream

@@ -78,7 +78,7 @@ def tail_at_stopped(plant: Planting) -> None:
 def tail_in_every_gap(plant: Planting) -> None:
     """The tail is paid whenever no audio of the agent is at hand, in the middle of its words too."""
     honest = Tail.due_at
-    plant.replace(Tail, "due_at", lambda self: self._audible_until if self.owed else honest(self))
+    plant.replace(Tail, "due_at", lambda self: 0.0 if self.owed else honest(self))
 
 
 @defect("silence-is-streamed")

@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from runtime.cli_run import run
 from runtime.errors import SettingsError
 from sandbox.command import Wishes, options_of, scenarios_in, vapi_of
 
@@ -29,6 +32,11 @@ def wishes(**given: Any) -> Wishes:
         ({"agent": "ws://x", "virtual": True}, "only our own agent runs in memory"),
         ({"live": True, "scripted": True}, "hears no words in tones"),
         ({"agent": "ws://x", "vapi": ("filler",)}, "there is no simulated Vapi then"),
+        ({"agent": "ws://[half"}, "write ws://host:port/path"),
+        ({"agent": "ws://"}, "write ws://host:port/path"),
+        ({"engine_port": 6100}, "--engine-port is for --agent"),
+        ({"database_url": "postgresql://h/d"}, "our own agent has a scratch database"),
+        ({"agent": "ws://x", "database_url": "mysql://h/d"}, "--database-url: DATABASE_URL must begin with"),
         ({"vapi": ("sideways",)}, "no variant"),
         ({"vapi": ("color=red",)}, "there is no knob 'color'"),
         ({"vapi": ("model_ms=soon",)}, "model_ms must be a number"),
@@ -38,6 +46,27 @@ def test_wishes_are_refused_in_one_line_when_they_make_no_sense(given: dict[str,
     with pytest.raises(SettingsError, match=words) as refused:
         options_of(wishes(**given), {})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--agent", "", "--agent is empty"),
+        ("--agent-command", " ", "--agent-command is empty"),
+        ("--agent-command", "run 'it", "close what is quoted"),
+    ],
+)
+def test_agent_that_is_not_named_is_refused_and_ours_not_called_instead(option: str, value: str, words: str) -> None:
+    app = typer.Typer()
+    app.command()(run)
+    told = CliRunner().invoke(app, ["a.yaml", option, value])
+    assert told.exit_code == 2
+    assert words in told.stderr
+
+
+def test_reports_name_the_agent_without_its_secrets() -> None:
+    given = wishes(agent="ws://me:hush@[::1]:8008/voice?token=hush")
+    assert options_of(given, {}).how == "the agent at ws://[::1]:8008/voice, real time, heard by ear"
 
 
 def test_knobs_come_from_variants_and_from_values() -> None:

@@ -34,6 +34,14 @@ def test_budget_counts_what_vapi_says_and_else_its_estimate() -> None:
     assert budget.dollars == pytest.approx(0.07 + 2 * DOLLARS_PER_MINUTE)
 
 
+def test_budget_counts_its_estimate_when_vapi_says_nothing_yet_and_the_longest_call_of_a_breakdown() -> None:
+    budget = Budget(9, 60, 60)
+    budget.spend(attrs.evolve(HELD, cost_dollars=0.0))
+    assert budget.dollars == pytest.approx(2 * DOLLARS_PER_MINUTE)
+    budget.spend(attrs.evolve(HELD, seconds=0.0, problem="the database went away"))
+    assert budget.minutes == pytest.approx(2 + MAX_CALL_SECONDS / 60)
+
+
 def test_budget_asks_with_the_most_that_can_come_of_it() -> None:
     asked = Budget(3, 60, 60).question(10)
     assert asked.startswith("3 call(s) at Vapi that cost money, 9 minutes at most, about $2.25")

@@ -13,6 +13,7 @@ from simulation.check import Check, not_checked
 from simulation.checks import tables_of
 from simulation.events import Event
 from simulation.evidence import WITNESSES, Evidence, HeardSpeech
+from simulation.measures import Measures
 from simulation.playout import Chunk
 from simulation.scenario import LIMITS, Expectations, RowExpectation, Scenario
 
@@ -176,6 +177,12 @@ def test_limit_is_compared_with_the_measure(
     evidence = evidence_of(report=attrs.evolve(REPORT, lateness_ms=lateness_ms))
     check = checks_of(evidence, limits={"response_ms": 900.0})["response_ms at most 900"]
     assert (check.passed, check.checked, check.detail) == (bool(passed), passed is not None, detail)
+
+
+def test_count_is_compared_as_it_is_however_late_the_instrument_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_checks, "measure", lambda _report: Measures(backchannels=1, false_interruptions=1))
+    evidence = evidence_of(report=attrs.evolve(REPORT, lateness_ms=3.0))
+    assert checks_of(evidence, limits={"false_interruptions": 0})["false_interruptions at most 0"].failed
 
 
 @pytest.mark.parametrize("name", LIMITS)
