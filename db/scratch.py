@@ -19,6 +19,7 @@ OTHERS_CONNECTED = """
 RESTORE_SECONDS = 5
 IMPATIENT = f"SET lock_timeout = '{RESTORE_SECONDS}s'"
 LEFT_OPEN = "a transaction that was left open holds its tables; commit it, or connect with autocommit"
+CLOSE_SECONDS = 5.0
 EMPTY = "TRUNCATE users, cards, replacements, tool_answers, calls RESTART IDENTITY CASCADE"
 
 
@@ -108,7 +109,7 @@ async def _connected(loop: AsyncioLoop, url: str, use: Callable[..., Awaitable[A
         try:
             return await use(connection, *args)
         finally:
-            await connection.close()
+            await connection.close(timeout=CLOSE_SECONDS)  # noqa: ASYNC102  # asyncio's, and bounded
 
     try:
         return await loop.call(used)

@@ -31,6 +31,7 @@ from simulation.caller import MAX_CALL_SECONDS
 from simulation.scenario import Scenario, ScenarioError, load_scenario
 from simulation.scenario_faults import NOT_OF_KIND, coerced, described, vapi_knobs
 from simulation.variants import VARIANTS
+from simulation.websockets import public_url
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +92,8 @@ def run_conversations(wishes: Wishes, environ: Mapping[str, str], console: Conso
             raise StartError(str(exc)) from exc
     print_verdict(console, verdict)
     _write_reports(wishes, verdict, console)
+    if options.agent == "url" and all(one.outcome.startswith("unreachable") for one in verdict.conversations):
+        raise StartError(f"{public_url(options.agent_url)} cannot be reached: start the agent, or mend the address")
     return verdict.passed
 
 

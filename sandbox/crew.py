@@ -1,6 +1,6 @@
 """What a job keeps between conversations in real time: cloud, engine, bank, ear, and the agents it has started."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ NO_CLOUD = "this agent's Vapi is not ours to look at"
 REAL = "the real Vapi's end of the call cannot be looked at"
 NO_ENGINE = "the agent was not told of an engine (--engine-port)"
 NO_DATABASE = "no database was given (--database-url)"
-UNUSED_DATABASE = "the agent never connected to the DATABASE_URL it was given"
+UNUSED_DATABASE = "the agent was not seen at the DATABASE_URL it was given"
 NO_EAR = "speech is tones in scripted mode"
 
 
@@ -93,9 +93,6 @@ class Crew:
         reader = witnesses.reader
         if reader is None:
             absent["database"] = NO_DATABASE
-        elif self.options.agent == "command" and witnesses.bank and not await reader.others_connected():
-            absent["database"] = UNUSED_DATABASE
-            reader = None
         return Stage(
             voice_url=url,
             speech=self.voices.of(task.scenario),
@@ -104,7 +101,19 @@ class Crew:
             read_rows=reader.rows if reader else None,
             ear=witnesses.ear,
             absent=absent,
+            database_unused=await self._asks_for_use(reader),
         )
+
+    async def _asks_for_use(self, reader: TableReader | None) -> Callable[[], Awaitable[str]] | None:
+        """Somebody's agent need not use the database it is given. To be asked behind the call: it may connect late."""
+        if reader is None or self.options.agent != "command" or self.witnesses.bank is None:
+            return None
+        before = await reader.others_connected()
+
+        async def why_not() -> str:
+            return "" if before or await reader.others_connected() else UNUSED_DATABASE
+
+        return why_not
 
 
 async def _billed(held: Held, vapi: LiveVapi, created: Sequence[str]) -> Held:

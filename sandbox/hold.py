@@ -44,6 +44,8 @@ class Stage:
     read_rows: ReadRows | None = None
     ear: Ear | None = None
     absent: Mapping[str, str] = attrs.field(factory=dict)
+    database_unused: Callable[[], Awaitable[str]] | None = None
+    """Asked behind the call: why the rows tell nothing of this agent; "" when they do."""
     events: Callable[[], Sequence[Event]] = list
     """What the agent itself has told of the conversation, for the trace."""
 
@@ -80,15 +82,19 @@ async def hold(task: Task, stage: Stage, options: Options, on_event: OnEvent | N
     ).run()
     call = await _ended_call(stage.cloud, calls_before)
     told = await _reports(stage.engine, reports_before, call, scenario)
+    absent = _absent(scenario, stage, call)
+    if stage.database_unused is not None and (unused := await stage.database_unused()):
+        absent["database"] = unused
+    rows = await stage.read_rows(tables) if stage.read_rows and "database" not in absent else None
     evidence = Evidence(
         report=report,
         cloud_call=call,
         other_calls=stage.cloud.calls[calls_before:-1] if stage.cloud else (),
         engine_events=told,
-        rows=await stage.read_rows(tables) if stage.read_rows else None,
+        rows=rows,
         rows_before=before,
         heard=await _heard(report, scenario, stage.ear) if stage.ear else None,
-        absent=_absent(scenario, stage, call),
+        absent=absent,
     )
     engine_events = stage.engine.log.events[logged_before:] if stage.engine else []
     checks = tuple(check_expectations(scenario, evidence))
@@ -162,7 +168,9 @@ def conversation_of(held: Held) -> Conversation:
     report: CallerReport = evidence.report
     lines = transcript_of(evidence)
     checks = _masked_checks(held, lines)
-    masked: list[dict[str, Any]] = masker.masked([attrs.asdict(line) for line in lines])
+    plain = [attrs.asdict(line) for line in lines]
+    masker.masked(plain)  # a name is said before the call of a tool tells that it is one
+    masked: list[dict[str, Any]] = masker.masked(plain)
     made = write_artifacts(
         task.folder, task.scenario, report, evidence.cloud_call, checks, events=held.events, mask=masker.masked,
     )  # fmt: skip

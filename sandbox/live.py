@@ -21,6 +21,7 @@ MAX_CALL_SECONDS: Final = 180.0
 """The caller hangs up then, whatever is being said."""
 DOLLARS_PER_MINUTE: Final = 0.25
 """Only to decide beforehand whether another call fits: on the high side. What was spent is what Vapi reports."""
+ENDED: Final = "the Vapi call ended, says Vapi"
 ENDED_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 1.0
 REQUEST_SECONDS: Final = 10.0
@@ -29,7 +30,8 @@ REQUEST_SECONDS: Final = 10.0
 @attrs.define
 class Budget:
     """A ceiling on calls, minutes and US dollars, and what was spent of it. A call is begun only if the longest and
-    dearest it can become still fits. Mutable: ``calls``, ``minutes``, ``dollars``."""
+    dearest it can become still fits, and none while an earlier one may still be running. Mutable: ``calls``,
+    ``minutes``, ``dollars``, ``running``."""
 
     most_calls: int
     most_minutes: float
@@ -37,17 +39,20 @@ class Budget:
     calls: int = 0
     minutes: float = 0.0
     dollars: float = 0.0
+    running: str = ""
 
     def refuses(self) -> str:
         """Why the next call is not begun; "" when it may be."""
         minutes = MAX_CALL_SECONDS / 60
         dollars = minutes * DOLLARS_PER_MINUTE
+        if self.running:
+            return f"not held: the call of {self.running} may still be running at Vapi: look there, and end it"
         if self.calls >= self.most_calls:
             return f"not held: {self.calls} calls were made, and --max-calls is {self.most_calls}"
-        if self.minutes + minutes > self.most_minutes:
+        if not self.minutes + minutes <= self.most_minutes:
             used = f"{self.minutes:.1f} minutes were used, the next call may take {minutes:g}"
             return f"not held: {used}, and --max-minutes is {self.most_minutes:g}"
-        if self.dollars + dollars > self.most_dollars:
+        if not self.dollars + dollars <= self.most_dollars:  # nor when one of them is not a number
             used = f"${self.dollars:.2f} were spent, the next call may take ${dollars:.2f}"
             return f"not held: {used}, and --max-cost is {self.most_dollars:g}"
         return ""
@@ -57,6 +62,8 @@ class Budget:
         the estimate where Vapi tells none, or none yet: right behind the end it may say 0."""
         minutes = (MAX_CALL_SECONDS if conversation.problem else conversation.seconds) / 60
         self.calls += 1
+        if any(check.name == ENDED and check.failed for check in conversation.checks):
+            self.running = conversation.scenario
         self.minutes += minutes
         self.dollars += conversation.cost_dollars or minutes * DOLLARS_PER_MINUTE
 
@@ -134,7 +141,6 @@ def created_call(line: str) -> str | None:
 
 def ended_check(call: LiveCall | None) -> Check:
     """Whether the call is over at Vapi: nothing is left running and billed."""
-    name = "the Vapi call ended, says Vapi"
     if call is None:
-        return Check(name, False, "the agent told of no call that it created")
-    return Check(name, call.status == "ended", f"{call.status}, {call.ended_reason or 'no reason'}")
+        return Check(ENDED, False, "the agent told of no call that it created")
+    return Check(ENDED, call.status == "ended", f"{call.status}, {call.ended_reason or 'no reason'}")

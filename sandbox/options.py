@@ -63,7 +63,8 @@ class Options:
             "simulated": "our agent, a simulated Vapi",
             "live": f"our agent, the real Vapi at {self.vapi_url}",
             "url": f"the agent at {public_url(self.agent_url)}",
-            "command": f"the agent {' '.join(self.agent_command)!r}",
+            # Without its arguments: one may be a password.
+            "command": f"the agent that {Path(*self.agent_command[:1]).name!r} starts",
         }
         clock = "virtual time" if self.virtual else "real time"
         ear = "" if self.agent == "live" else ", scripted transcripts" if self.scripted else ", heard by ear"

@@ -57,3 +57,13 @@ def test_live_check_fails_when_the_call_runs_on_or_was_never_told_of() -> None:
     assert ended_check(LiveCall("ended", "hangup")).passed
     assert ended_check(LiveCall("in-progress")).failed
     assert ended_check(None).failed
+
+
+def test_budget_refuses_while_a_call_may_still_be_running() -> None:
+    budget = Budget(9, 60, 60)
+    budget.spend(attrs.evolve(HELD, checks=(ended_check(LiveCall("in-progress")),)))
+    assert "the call of one may still be running at Vapi" in budget.refuses()
+
+
+def test_budget_refuses_when_its_ceiling_is_not_a_number() -> None:
+    assert Budget(9, 60, float("nan")).refuses()

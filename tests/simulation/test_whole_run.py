@@ -67,7 +67,7 @@ class Run:
 
 async def hold(result: str = "yes", scenario: Scenario = SCENARIO, **bridge: Any) -> Run:
     """Run a scenario through the bridge."""
-    behaviour = Behaviour(endpointing_ms=200, model_ms=50)
+    behaviour = Behaviour(endpointing_ms=200, model_ms=50, after_tools_ms=0)
     async with (
         open_vapi_cloud(agent=scenario.agent, speech=QUICK, behaviour=behaviour) as cloud,
         open_engine() as engine,

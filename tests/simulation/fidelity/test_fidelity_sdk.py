@@ -20,7 +20,12 @@ from simulation.scenario import AgentTurn, ToolCall
 from tests.product_request import request_body
 
 QUICK_TURNS = Behaviour(
-    endpointing_ms=100, model_ms=20, transcript_ms=20, monitor_after_seconds=0.0, hang_after_seconds=0.0
+    endpointing_ms=100,
+    model_ms=20,
+    after_tools_ms=0,
+    transcript_ms=20,
+    monitor_after_seconds=0.0,
+    hang_after_seconds=0.0,
 )
 LOOK = AgentTurn(say="found " * 8, calls=(ToolCall("find", {"last4": "4242"}),))
 
