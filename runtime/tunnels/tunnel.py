@@ -123,7 +123,8 @@ class Tunnel:
         task_status.started()
         try:
             while True:
-                await self._asked.wait()
+                if self._wish is None:  # else somebody asked while the last stretch was ending
+                    await self._asked.wait()
                 self._asked = trio.Event()
                 with trio.CancelScope() as self._stretch:
                     await self._keep_up()
