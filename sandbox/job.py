@@ -1,11 +1,8 @@
 """One job of a run: a process that holds one conversation after the other, with an agent of its own kept warm."""
 
-import os
 import signal
-import threading
 import traceback
 from collections.abc import Iterator
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +19,7 @@ from sandbox.options import Options, Task
 from sandbox.verdict import Conversation
 from sandbox.virtual import Props, hold_virtually
 from simulation.events import Event
+from simulation.orphans import end_with_the_parent
 from simulation.speech import SpeechError
 
 FORESEEN = (SpeechError, AgentFailed, DatabaseUnavailable)
@@ -102,7 +100,7 @@ def run_job(job: Job) -> None:
     """The whole life of a job's process. Ends when there are no more tasks, and with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who then ends us
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # an agent of ours may need it
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent()
     configure_logging("critical")
     try:
         if job.options.virtual:
@@ -114,13 +112,6 @@ def run_job(job: Job) -> None:
         for task in job.each():
             job.started(task)
             job.finished(not_held(task, problem))
-
-
-def _end_with_the_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_virtually(job: Job) -> None:

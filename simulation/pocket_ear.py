@@ -5,8 +5,6 @@ must not wait for it: hearing keeps a core busy for a sixtieth to a twentieth of
 """
 
 import multiprocessing
-import os
-import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +16,7 @@ import attrs
 import trio
 
 from simulation.ear import EarError, Heard
+from simulation.orphans import end_with_the_parent
 from simulation.recogniser import THRESHOLD, the_recogniser
 
 CLOSE_SECONDS = 5.0
@@ -61,7 +60,7 @@ async def open_ear(processes: int = 1, threshold: float = THRESHOLD) -> AsyncIte
     :raises EarError: the recogniser is missing, or a process does not start.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context, initializer=_end_with_the_parent)
+    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context, initializer=end_with_the_parent)
     try:
         try:
             for ready in [pool.submit(_load) for _ in range(processes)]:
@@ -98,15 +97,3 @@ def _load() -> None:
 
 def _decode(pcm: bytes, phrases: tuple[str, ...], threshold: float) -> Heard:
     return the_recogniser().decode(pcm, phrases, threshold)
-
-
-def _end_with_the_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
