@@ -65,6 +65,7 @@ def _settings(vapi: str, database_url: str, log_level: str) -> dict[str, str]:
         "VOICE_HOST": "127.0.0.1",
         "PORT": "0",
         "WEBHOOK_PORT": "0",
+        "CONSOLE_BIND": "none",
         "CONSOLE_PORT": "0",
         "POD_ID": "bench",
         "DATABASE_URL": database_url,

@@ -50,7 +50,7 @@ def settings(vapi: str, api_key: str, database_url: str) -> dict[str, str]:
     """The runtime's defaults, but for where things are."""
     return {
         "VAPI_BASE_URL": vapi, "VAPI_API_KEY": api_key, "DATABASE_URL": database_url, "VOICE_HOST": "127.0.0.1",
-        "PORT": "0", "WEBHOOK_PORT": "0", "CONSOLE_PORT": "0", "POD_ID": "fuzz", "WEBHOOK_SECRET": FLEET_SECRET,
+        "PORT": "0", "WEBHOOK_PORT": "0", "CONSOLE_BIND": "none", "POD_ID": "fuzz", "WEBHOOK_SECRET": FLEET_SECRET,
     }  # fmt: skip
 
 

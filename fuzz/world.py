@@ -157,6 +157,7 @@ def _settings(cloud: VapiCloud) -> Settings:
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "POD_ID": "pod",
             "VAPI_API_KEY": cloud.api_key,
             "VAPI_BASE_URL": cloud.base_url,

@@ -158,6 +158,7 @@ def _settings(cloud: VapiCloud, engine: Engine, scenario: Scenario, options: Dem
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "POD_ID": "demo",
             "VAPI_API_KEY": cloud.api_key,
             "VAPI_BASE_URL": cloud.base_url,

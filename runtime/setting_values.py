@@ -85,6 +85,19 @@ def bind(raw: str) -> Bind:
     return Bind(host.strip("[]"), port(number))
 
 
+def bind_or_none(raw: str) -> Bind | None:
+    return None if raw == "none" else bind(raw)
+
+
+def hosts(raw: str) -> tuple[str, ...]:
+    """Names of hosts, without ports, with commas between them."""
+    found = tuple(part.strip().lower() for part in raw.split(","))
+    for host in found:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host):
+            raise Bad("is not a list of host names: use console.example.com, without scheme or port, commas between")
+    return found
+
+
 def pod_id(raw: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,40}", raw):
         raise Bad("must be 1 to 40 of a-z, 0-9 and '-'")

@@ -52,6 +52,24 @@ class Settings:
         "WEBHOOK_BIND", "the webhook door: host:port or unix:/path; WEBHOOK_PORT is its short form",
         Bind("127.0.0.1", 8009), value.bind,
     )  # fmt: skip
+    console_bind: Bind | None = _setting(
+        "CONSOLE_BIND",
+        "the console door (page, /metrics, /readyz): host:port, unix:/path or none; CONSOLE_PORT is its short form",
+        Bind("127.0.0.1", 8010), value.bind_or_none,
+    )  # fmt: skip
+    console_hosts: tuple[str, ...] = _setting(
+        "CONSOLE_HOSTS", "names under which the console may be asked for, beside localhost and bare addresses", (),
+        value.hosts,
+    )  # fmt: skip
+    console_personal_data: bool = _setting(
+        "CONSOLE_PERSONAL_DATA", "on: the console's page may be asked to show personal data; off: it is never told",
+        False, value.on_or_off,
+    )  # fmt: skip
+    record_calls: bool = _setting(
+        "RECORD_CALLS", "on: both voices of each call are kept in RECORDINGS, which people must have agreed to", False,
+        value.on_or_off,
+    )  # fmt: skip
+    recordings: Path = _setting("RECORDINGS", "the folder of the recordings", Path("runs/recordings"), Path)
     pod_id: str = _setting("POD_ID", "this process in a fleet; kept in runs/pod_id when not given", "", value.pod_id)
     database_url: str | None = _setting(
         "DATABASE_URL", "postgresql://…; an embedded server when not given", None, secret=True
@@ -174,10 +192,12 @@ def read_settings(environ: Mapping[str, str] | None = None, *, state_folder: Pat
         origins[env] = "environment" if raw else "default"
         if raw:
             values[field.name] = _parsed(env, raw, field.metadata["parse"], shown=not field.metadata["secret"])
-    short = environ.get("WEBHOOK_PORT", "").strip()
-    if short and "webhook_bind" not in values:
-        values["webhook_bind"] = Bind("127.0.0.1", _parsed("WEBHOOK_PORT", short, value.port))
-        origins["WEBHOOK_BIND"] = "WEBHOOK_PORT"
+    for door in ("webhook", "console"):
+        short = f"{door.upper()}_PORT"
+        raw = environ.get(short, "").strip()
+        if raw and f"{door}_bind" not in values:
+            values[f"{door}_bind"] = Bind("127.0.0.1", _parsed(short, raw, value.port))
+            origins[f"{door.upper()}_BIND"] = short
     if "pod_id" not in values:
         values["pod_id"] = _kept_pod_id(state_folder / "pod_id")
         origins["POD_ID"] = str(state_folder / "pod_id")
@@ -220,6 +240,12 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
         found = getattr(settings, field.name)
         masked = "********" if field.metadata["secret"] and found else found
         env = field.metadata["env"]
-        shown = ", ".join(masked) if isinstance(masked, tuple) else "" if masked is None else str(masked)
-        rows.append((env, shown, settings.origins.get(env, "default"), field.metadata["meaning"]))
+        rows.append((env, _shown(masked), settings.origins.get(env, "default"), field.metadata["meaning"]))
     return rows
+
+
+def _shown(found: Any) -> str:
+    """As it would be written in the environment."""
+    if isinstance(found, bool):
+        return "on" if found else "off"
+    return ", ".join(found) if isinstance(found, tuple) else "" if found is None else str(found)

@@ -161,6 +161,7 @@ def _environment(port: int, around: Surroundings, options: Options) -> Mapping[s
     return ours | {
         "VOICE_HOST": "127.0.0.1",
         "WEBHOOK_PORT": "0",
+        "CONSOLE_BIND": "none",
         "CONSOLE_PORT": "0",
         "POD_ID": f"{around.simulation_id}-{around.policy}",
         "VAPI_API_KEY": around.vapi_key,

@@ -88,6 +88,7 @@ def _settings(task: Task, cloud: VapiCloud, engine: Engine, options: Options) ->
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "POD_ID": SIMULATION_ID,
             "VAPI_API_KEY": cloud.api_key,
             "VAPI_BASE_URL": cloud.base_url,

@@ -93,6 +93,7 @@ def _settings(plan: Plan, base_url: str, database_url: str) -> dict[str, str]:
         "VOICE_HOST": HOST,
         "PORT": "0",
         "WEBHOOK_PORT": "0",
+        "CONSOLE_BIND": "none",
         "POD_ID": "stress",
         "DATABASE_URL": database_url,
     }

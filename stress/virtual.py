@@ -75,6 +75,7 @@ def _settings(plan: Plan, base_url: str) -> Settings:
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "POD_ID": "stress",
             "VAPI_API_KEY": API_KEY,
             "VAPI_BASE_URL": base_url,

@@ -113,6 +113,7 @@ async def open_world(
                 "PORT": "0",
                 "VOICE_HOST": "127.0.0.1",
                 "WEBHOOK_PORT": "0",
+                "CONSOLE_BIND": "none",
                 "POD_ID": "pod-1",
                 "VAPI_API_KEY": cloud.api_key,
                 "VAPI_BASE_URL": cloud.base_url,

@@ -178,6 +178,7 @@ def _settings(world: World, rig: Rig) -> Settings:
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "POD_ID": "torture",
             "VAPI_API_KEY": world.cloud.api_key,
             "VAPI_BASE_URL": world.cloud.base_url,

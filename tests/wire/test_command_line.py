@@ -18,6 +18,7 @@ SETTINGS = {
     "VAPI_BASE_URL": "http://127.0.0.1:9",
     "PORT": "0",
     "WEBHOOK_PORT": "0",
+    "CONSOLE_BIND": "none",
     "POD_ID": "pod-1",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
 }
