@@ -43,18 +43,23 @@ class ActorSocketReader:
     def _pass_on(self, audio: Passing) -> bool:
         passed_on = self.caller_audio.offer(audio)
         if passed_on:
-            self._count(audio.size_bytes)
+            self._count(audio)
         return passed_on
 
-    def _count(self, size_bytes: int) -> None:
-        counts = self.record.counts
+    def _count(self, audio: Passing) -> None:
+        record = self.record
+        counts = record.counts
         counts["caller_frames"] += 1
-        counts["caller_bytes"] += size_bytes
+        counts["caller_bytes"] += audio.size_bytes
+        if record.recording is not None:
+            record.recording.caller.append((trio.current_time(), audio))
+        if counts["caller_bytes"] >= record.caller_level.look_at_bytes:
+            record.caller_level.look(audio.pcm, record.age_seconds, counts["caller_bytes"])
 
     async def _forward(self, pcm: bytes) -> None:
         if not pcm:
             return
-        self._count(len(pcm))
+        self._count(Audio(pcm))
         # Nobody takes it any more: the call is ending, and the caller must not be held up.
         with suppress(trio.BrokenResourceError), self.record.in_hand(pcm, "uplink_bytes_discarded"):
             await self.caller_audio.send(pcm)

@@ -42,12 +42,13 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
     to_vapi, caller_audio = open_audio_channel(limits.CALLER_AUDIO_SECONDS)
     to_caller, agent_audio = open_audio_channel(limits.AGENT_AUDIO_SECONDS)
     record.tool_posts, tool_posts = trio.open_memory_channel[PendingPost](limits.TOOL_QUEUE_ITEMS)
+    record.channels = {"caller_audio": to_vapi.statistics, "agent_audio": to_caller.statistics}
     exits: Sequence[Exit] = ()
     failure: CallError | None = None
     try:
         with house.calls.registered(record), house.way_in.use():
             async with AsyncExitStack() as vapi_side, open_supervisor(f"call {record.id}", log) as call:
-                exits = call.exits
+                exits, record.supervisor = call.exits, call
                 await call.start(
                     "ActorSocketReader", lambda: ActorSocketReader(caller, to_vapi, record), significant=True
                 )
@@ -62,7 +63,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
                 with _discarding(caller_audio, record, nursery):
                     base_url = await house.way_in.base_url()
                     vapi = await _open_vapi(record, house, base_url, nursery, vapi_side)
-                record.phase = "live"
+                record.phase, record.live_at = "live", trio.current_time()
                 if not isinstance(house.way_in, FixedAddress):  # nothing can be lost there
                     await call.start("WebhookWatcher", lambda: WebhookWatcher(house.way_in, base_url, record))
                 await call.start(

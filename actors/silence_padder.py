@@ -104,8 +104,14 @@ class SilencePadder:
         self._on_sent(pcm, silence_behind(pcm))
 
     def _on_sent(self, pcm: bytes, silent_bytes: int | None) -> None:
-        self.record.counts["downlink_frames"] += 1
-        self.record.counts["downlink_bytes"] += len(pcm)
+        record = self.record
+        counts = record.counts
+        counts["downlink_frames"] += 1
+        counts["downlink_bytes"] += len(pcm)
+        if record.recording is not None:
+            record.recording.agent.append((trio.current_time(), pcm))
+        if counts["downlink_bytes"] >= record.agent_level.look_at_bytes:
+            record.agent_level.look(pcm, record.age_seconds, counts["downlink_bytes"])
         audible = silent_bytes is not None
         self.tail.on_sent(len(pcm), silent_bytes, trio.current_time())
         if self._inserted_bytes and (audible or not self.tail.owed):
@@ -118,6 +124,8 @@ class SilencePadder:
             piece = self.tail.next_piece(most_bytes)
             if self.mode == "paced" or not self.leg.offer(Audio(piece)):
                 await self._send(piece)
+            if self.record.recording is not None:
+                self.record.recording.agent.append((trio.current_time(), piece))
             self._inserted_bytes += len(piece)
             self.record.counts["tail_bytes"] += len(piece)
             self.tail.on_paid(piece)

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import attrs
+import structlog
 import trio
 
 from actors.call_register import CallRegister
@@ -12,12 +13,17 @@ from actors.gateway_registrar import GatewayRegistrar
 from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
-from runtime.record import CallRecord, Calls, EventSink
+from runtime.history import History
+from runtime.record import CallRecord, Calls, Ending, EventSink
 from runtime.settings import Settings
+from runtime.story import StoredEvents
+from runtime.summary import summary
 from runtime.tunnels.way_in import WayIn
 from runtime.vapi_api import call_request
 from runtime.webhook_secret import SECRET_HEADER, call_tag, sign
 from tools.registry import Registry
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VoiceDoor")
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +45,35 @@ class House:
     """What /healthz shows, so that a probe from outside can tell this process from another."""
     calls: Calls = attrs.field(factory=Calls)
     counts: Counter[str] = attrs.field(factory=Counter)
+    history: History = attrs.field(factory=History)
     reading_long_body: trio.Lock = attrs.field(factory=trio.Lock)
+
+    def begin_call(self, call_id: str, peer: str, protocol: str) -> CallRecord:
+        record = CallRecord(call_id, self.sink, peer=peer, protocol=protocol)
+        if self.settings.console_personal_data:
+            record.story.private = StoredEvents()
+        self.history.began(record)
+        record.event("caller", "connected", peer=peer, protocol=protocol)
+        return record
+
+    def end_call(self, record: CallRecord, ending: Ending) -> None:
+        """Nothing of the call is left but its record."""
+        record.all_done(ending)
+        self.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
+        self.history.over(record)
+        told = summary(record, ending)
+        record.event(
+            "runtime",
+            "call-over",
+            by=ending.by,
+            reason=ending.reason,
+            detail=ending.detail,
+            counts=dict(record.counts),
+            peaks={name: round(peak, 3) for name, peak in record.peaks.items()},
+            summary=told,
+        )
+        say = _log.info if ending.well else _log.warning
+        say("call_over", call_id=record.id, **told)
 
     def created_at_vapi(self, record: CallRecord) -> None:
         """Tell who has to know that a call has its id at Vapi. It may be over by then: its caller did not wait."""

@@ -29,6 +29,8 @@ class Unreachable(Exception):
 class Reply:
     status: int
     body: bytes
+    date: str = ""
+    """When the server thinks it is, as it writes that; empty when it does not say."""
 
     def json(self) -> Any:
         """The parsed body; None when it is not JSON."""
@@ -51,7 +53,7 @@ class HttpClient:
         try:
             with trio.fail_after(seconds):
                 reply = await self._client.request(method, url, content=content, headers=all_headers)
-                return Reply(reply.status_code, reply.content)
+                return Reply(reply.status_code, reply.content, reply.headers.get("date", ""))
         except trio.TooSlowError:
             raise Unreachable(f"no answer within {seconds:g} s", sent=True) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:

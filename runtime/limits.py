@@ -130,6 +130,23 @@ GC_THRESHOLDS: Final = (700, 2, 3)  # 4,200 objects in a collection of what is n
 GC_FROZEN_COUNT: Final = 10_000_000  # were frozen, of which most are gone again: time to count them
 GC_MOST_FROZEN: Final = 1_000_000  # more than a hundred calls have; then all is walked through, once
 
+# --- Watching: the console, the metrics, the pulse.
+LEVEL_EVERY_BYTES: Final = 25 * FRAME_BYTES  # half a second between two looks at how loud a voice is
+LEVEL_FRESH_SECONDS: Final = 1.0  # older, a level says nothing about now
+LEVELS_KEPT: Final = 4_000  # of one voice: 33 minutes of it, 20 KB
+STORY_EVENTS: Final = 1_000  # of one call, kept to be looked at; a talkative call has some hundred
+STORY_EVENT_BYTES: Final = 4_096  # of one event; the texts of a longer one are left out
+HISTORY_CALLS: Final = 50  # that are over, kept to be looked at
+CONSOLE_CONNECTIONS: Final = 64
+CONSOLE_STREAMS: Final = 8  # pages that are open at once; each costs a millisecond of each second for 200 calls
+CONSOLE_EVERY_SECONDS: Final = 0.5  # between two states that a page is sent
+CONSOLE_CALLS: Final = 100  # in one state
+READY_PING_SECONDS: Final = 2.0  # for the database to answer, when somebody asks whether this process is ready ...
+READY_KEPT_SECONDS: Final = 2.0  # ... and how long its answer stands: many may ask
+PULSE_SECONDS: Final = 0.1  # between two looks at how late the event loop is
+PULSE_WINDOW_SECONDS: Final = 60.0  # the worst of which is shown
+SWITCHBOARD_TIMED_WAKES: Final = 25  # one in so many is timed
+
 # --- Sizes.
 HEAD_BYTES: Final = 64 * 1024  # of a handshake; the library refuses one long before
 CALLER_MESSAGE_BYTES: Final = 64 * 1024  # one audio frame; json mode carries it as base64

@@ -7,18 +7,25 @@ call's id at Vapi is known: so secret, phase, ids and counts live here, not in a
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import trio
 
+from runtime.channels import AudioStatistics
 from runtime.errors import CallError
+from runtime.levels import Levels
 from runtime.masking import Masker
+from runtime.story import CallStory
+from runtime.supervisor import ChildState, Supervisor
 from runtime.tool_pause import ToolPause
 from runtime.tool_posts import PendingPost
 from runtime.webhook_secret import call_tag
+
+if TYPE_CHECKING:
+    from runtime.recording import Recording
 
 Who = Literal["caller", "agent", "vapi", "tool", "engine", "runtime"]
 Phase = Literal["setting_up", "live", "over"]
@@ -49,6 +56,11 @@ class Ending:
     code: int = 1000
     detail: str = ""
 
+    @property
+    def well(self) -> bool:
+        """One side wanted it to end, or we were told to stop."""
+        return self.reason in ("call_ended", "shutting_down")
+
     @classmethod
     def of(cls, error: CallError, by: Literal["caller", "vapi", "runtime"]) -> "Ending":
         return cls(by, error.close_reason, error.code, str(error))
@@ -56,8 +68,8 @@ class Ending:
 
 @attrs.define(eq=False)
 class CallRecord:
-    """Mutable: phase, vapi_call_id, ending, counts, tool_posts, tool_pause. Written by the call's own actors and
-    by VapiCalls (vapi_call_id); read by the webhook and the doors.
+    """Mutable: phase, vapi_call_id, ending, counts, tool_posts, tool_pause, and all that is there to be looked at.
+    Written by the call's own actors and by VapiCalls (vapi_call_id); read by the webhook, the doors and the console.
 
     No byte of audio goes uncounted. Once the call is over,
 
@@ -87,6 +99,20 @@ class CallRecord:
     peaks: dict[str, float] = attrs.field(factory=dict)
     started_at: float = attrs.field(factory=trio.current_time)
     masker: Masker = attrs.field(factory=Masker, repr=False)
+    peer: str = ""
+    protocol: str = ""
+    story: CallStory = attrs.field(factory=CallStory, repr=False)
+    caller_level: Levels = attrs.field(factory=Levels, repr=False)
+    agent_level: Levels = attrs.field(factory=Levels, repr=False)
+    recording: "Recording | None" = attrs.field(default=None, repr=False)
+    supervisor: Supervisor | None = attrs.field(default=None, repr=False)
+    channels: "dict[str, Callable[[], AudioStatistics]]" = attrs.field(factory=dict, repr=False)
+    live_at: float | None = None
+    over_at: float | None = None
+    """When all of it was done, on Trio's clock."""
+    teardown_seconds: float | None = None
+    """From what ended the call until all was done; known then."""
+    _last_tree: "Sequence[ChildState]" = attrs.field(default=(), repr=False)
 
     @property
     def ledger_id(self) -> str:
@@ -95,8 +121,11 @@ class CallRecord:
 
     def event(self, who: Who, event: str, /, **data: Any) -> None:
         """Tell the sink, with personal data masked: no sink can show what it was not told."""
-        now, told = trio.current_time(), self.masker.masked(data)
-        self._sink(Event(round(now - self.started_at, 4), time.monotonic(), self.id, who, event, told))
+        t, told = round(self.age_seconds, 4), self.masker.masked(data)
+        self.story.on_event(t, who, event, told)
+        if self.story.private is not None:
+            self.story.private.add(t, who, event, data)
+        self._sink(Event(t, time.monotonic(), self.id, who, event, told))
 
     def known_at_vapi_as(self, vapi_call_id: str) -> None:
         self.vapi_call_id = vapi_call_id
@@ -115,7 +144,26 @@ class CallRecord:
 
     @property
     def age_seconds(self) -> float:
-        return trio.current_time() - self.started_at
+        """Since the caller connected; once the call is over, how long it lasted."""
+        return (self.over_at or trio.current_time()) - self.started_at
+
+    @property
+    def setup_seconds(self) -> float | None:
+        """From the caller's connection to Vapi's open socket; None when it never was."""
+        return None if self.live_at is None else self.live_at - self.started_at
+
+    @property
+    def tree(self) -> Sequence[ChildState]:
+        """The call's supervised actors as they are; once it is over, as they were at its end."""
+        return self.supervisor.children() if self.supervisor is not None else self._last_tree
+
+    def all_done(self, ending: Ending) -> None:
+        """Nothing of the call is left but this record: keep what is looked at later, and let go of the rest."""
+        self.ending, self.over_at = ending, trio.current_time()
+        if self.supervisor is not None:
+            self.teardown_seconds = self.over_at - (self.supervisor.ends_at or self.over_at)
+            self._last_tree, self.supervisor = self.supervisor.children(), None
+        self.channels = {}
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -25,6 +25,8 @@ TailMode = Literal["burst", "paced"]
 TunnelEngine = Literal["auto", "ngrok", "cloudflared", "ssh", "none"]
 TunnelProbe = Literal["off", "warn", "require"]
 TunnelShare = Literal["none", "serialize"]
+# A door's port alone, on 127.0.0.1; the long form goes before it.
+SHORT_FORMS: Final[Mapping[str, str]] = {"WEBHOOK_BIND": "WEBHOOK_PORT", "CONSOLE_BIND": "CONSOLE_PORT"}
 
 
 def _setting(
@@ -181,30 +183,52 @@ class Settings:
         return urlsplit(self.vapi_base_url).hostname in LOOPBACK and not self.webhook_bind.unix_path
 
 
+@attrs.frozen
+class Reading:
+    """What the environment says, right or wrong. A setting whose value is wrong has its default in `settings`."""
+
+    settings: Settings
+    wrong: Mapping[str, SettingsError]
+    """By variable; the line may name its short form instead."""
+    variables: frozenset[str]
+    """The names of all that the environment holds, ours or not; without their values."""
+
+
 def read_settings(environ: Mapping[str, str] | None = None, *, state_folder: Path = Path("runs")) -> Settings:
-    """Read every setting once. An empty variable counts as unset. Raises SettingsError."""
+    """Read every setting once. An empty variable counts as unset. Raises SettingsError, the first one."""
+    reading = read_environment(environ, state_folder=state_folder)
+    for error in reading.wrong.values():
+        raise error
+    return reading.settings
+
+
+def read_environment(environ: Mapping[str, str] | None = None, *, state_folder: Path = Path("runs")) -> Reading:
+    """The same for who wants to know all that is wrong. Raises nothing."""
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for field in _fields():
-        env = field.metadata["env"]
-        raw = environ.get(env, "").strip()
-        origins[env] = "environment" if raw else "default"
-        if raw:
-            values[field.name] = _parsed(env, raw, field.metadata["parse"], shown=not field.metadata["secret"])
-    for door in ("webhook", "console"):
-        short = f"{door.upper()}_PORT"
-        raw = environ.get(short, "").strip()
-        if raw and f"{door}_bind" not in values:
-            values[f"{door}_bind"] = Bind("127.0.0.1", _parsed(short, raw, value.port))
-            origins[f"{door.upper()}_BIND"] = short
-    if "pod_id" not in values:
+    wrong: dict[str, SettingsError] = {}
+    for field in setting_fields():
+        env, parse = field.metadata["env"], field.metadata["parse"]
+        short = SHORT_FORMS.get(env, "")
+        origins[env] = "default"
+        for name in (env, short):
+            raw = environ.get(name, "").strip()
+            if raw:
+                origins[env] = "environment" if name == env else short
+                try:
+                    parsed = _parsed(name, raw, parse if name == env else value.port, not field.metadata["secret"])
+                    values[field.name] = parsed if name == env else Bind("127.0.0.1", parsed)
+                except SettingsError as exc:
+                    wrong[env] = exc
+                break
+    if "pod_id" not in values and "POD_ID" not in wrong:
         values["pod_id"] = _kept_pod_id(state_folder / "pod_id")
         origins["POD_ID"] = str(state_folder / "pod_id")
-    return Settings(**values, origins=origins)
+    return Reading(Settings(**values, origins=origins), wrong, frozenset(environ))
 
 
-def _parsed(env: str, raw: str, parse: Callable[[str], Any], *, shown: bool = True) -> Any:
+def _parsed(env: str, raw: str, parse: Callable[[str], Any], shown: bool) -> Any:
     try:
         return parse(raw)
     except Bad as exc:
@@ -229,23 +253,6 @@ def _kept_pod_id(path: Path) -> str:
     return made
 
 
-def _fields() -> list["attrs.Attribute[Any]"]:
+def setting_fields() -> list["attrs.Attribute[Any]"]:
+    """Those of `Settings` that somebody may set; `metadata` has env, meaning, parse and secret."""
     return [field for field in attrs.fields(Settings) if "env" in field.metadata]
-
-
-def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
-    """(variable, value, origin, meaning) of each setting, secrets masked."""
-    rows = []
-    for field in _fields():
-        found = getattr(settings, field.name)
-        masked = "********" if field.metadata["secret"] and found else found
-        env = field.metadata["env"]
-        rows.append((env, _shown(masked), settings.origins.get(env, "default"), field.metadata["meaning"]))
-    return rows
-
-
-def _shown(found: Any) -> str:
-    """As it would be written in the environment."""
-    if isinstance(found, bool):
-        return "on" if found else "off"
-    return ", ".join(found) if isinstance(found, tuple) else "" if found is None else str(found)

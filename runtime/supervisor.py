@@ -48,6 +48,16 @@ class Exit:
     stopped: bool = False
 
 
+@attrs.frozen
+class ChildState:
+    """A child as it is: `starting`, `running`, `ended` or `failed`; `restarts`: within the period that counts."""
+
+    name: str
+    state: str
+    restarts: int
+    significant: bool
+
+
 @attrs.define
 class _Child:
     name: str
@@ -91,6 +101,8 @@ class Supervisor:
     _life: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _children: list[_Child] = attrs.field(factory=list)
     exits: list[Exit] = attrs.field(factory=list)
+    ends_at: float | None = None
+    """When the end began, on Trio's clock: the children are stopped then, or have been."""
 
     async def start(
         self,
@@ -160,6 +172,7 @@ class Supervisor:
         return Exit(child.name, result=result)
 
     async def _stop(self) -> None:
+        self.ends_at = trio.current_time()
         for child in reversed(self._children):
             child.stopping = True
             if child.finish is not None:
@@ -175,10 +188,13 @@ class Supervisor:
         with trio.move_on_after(seconds, shield=True):
             await child.done.wait()
 
+    def children(self) -> tuple[ChildState, ...]:
+        return tuple(ChildState(one.name, one.state, len(one.restarts), one.significant) for one in self._children)
+
     def __repr__(self) -> str:
         children = ", ".join(
-            f"{child.name} {child.state}" + (f" (restarts: {len(child.restarts)})" if child.restarts else "")
-            for child in self._children
+            f"{child.name} {child.state}" + (f" (restarts: {child.restarts})" if child.restarts else "")
+            for child in self.children()
         )
         return f"<{self.name}: {children}>"
 

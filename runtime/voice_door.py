@@ -16,7 +16,7 @@ from runtime.cross_site import page_may_call
 from runtime.guests import Rate
 from runtime.house import House
 from runtime.http_door import behind_the_barrier, serve_connections
-from runtime.record import CallRecord, Ending
+from runtime.record import Ending
 from runtime.supervisor import Started
 from runtime.switchboard import Switchboard
 from runtime.voice_ws import VoiceProtocol, framing_for
@@ -136,8 +136,7 @@ class VoiceDoor:
         return True
 
     async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery, address: str, protocol: str) -> None:
-        record = CallRecord(f"c-{secrets.token_hex(6)}", self.house.sink)
-        record.event("caller", "connected", peer=address, protocol=protocol)
+        record = self.house.begin_call(f"c-{secrets.token_hex(6)}", address, protocol)
         ending = SHUTTING_DOWN  # what stands when this task is cancelled from outside
         scope = trio.CancelScope()
         self._running.add(scope)
@@ -148,8 +147,6 @@ class VoiceDoor:
             ending = INTERNAL_ERROR
             raise
         finally:
-            record.ending = ending
-            self.house.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
             # Vapi's last words may still be in the socket's buffer, where a close by force would lose them.
             spoken = record.counts["downlink_bytes"] and not record.counts["playouts_cut"]
             last_words = ending.by == "vapi" and spoken
@@ -159,7 +156,7 @@ class VoiceDoor:
             self._running.discard(scope)
             self._idle.set()
             self._idle = trio.Event()
-            _summarise(record, ending)
+            self.house.end_call(record, ending)
 
 
 def _address(stream: trio.SocketStream) -> str:
@@ -169,29 +166,3 @@ def _address(stream: trio.SocketStream) -> str:
     except OSError:
         return "gone already"
     return f"{host}:{port}"
-
-
-def _summarise(record: CallRecord, ending: Ending) -> None:
-    """One line and one event with what one asks first about a call."""
-    peaks = {name: round(peak, 3) for name, peak in record.peaks.items()}
-    record.event(
-        "runtime",
-        "call-over",
-        by=ending.by,
-        reason=ending.reason,
-        detail=ending.detail,
-        counts=dict(record.counts),
-        peaks=peaks,
-    )
-    say = _log.info if ending.reason in ("call_ended", "shutting_down") else _log.warning
-    say(
-        "call_over",
-        call_id=record.id,
-        vapi_call_id=record.vapi_call_id,
-        seconds=round(record.age_seconds, 3),
-        ended_by=ending.by,
-        reason=ending.reason,
-        detail=ending.detail,
-        **dict(record.counts),
-        **peaks,
-    )

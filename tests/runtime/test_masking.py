@@ -73,7 +73,7 @@ def test_event_reaches_no_sink_unmasked() -> None:
     async def main() -> None:
         trace: list[object] = []
         record = new_record(trace)  # type: ignore[arg-type]
-        record.event("tool", "tool-answer", result=DANA)
+        record.event("tool", "tool-answer", name="x", seconds=0.0, duplicate=False, result=DANA)
         record.event("caller", "transcript", text="I am Dana Whitfield")
         assert shows_nothing([event.data for event in trace])  # type: ignore[attr-defined]
 
