@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
 STAMP := $(VENV)/.installed
-SOURCES := runtime actors tools db simulation sandbox stress torture fuzz bench tests
+SOURCES := runtime console actors tools db simulation sandbox stress torture fuzz bench tests
 SEEDS ?= 1000
 CASES ?= 100000
 
@@ -39,7 +39,7 @@ lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections,_keep $$(find runtime actors tools db simulation sandbox stress torture fuzz bench -name '*.py')
+	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections,_keep $$(find runtime console actors tools db simulation sandbox stress torture fuzz bench -name '*.py')
 
 types: install
 	@echo "== mypy --strict"

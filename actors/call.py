@@ -38,7 +38,7 @@ async def run_call(caller: Leg, record: CallRecord, house: House, nursery: trio.
     Never raises but for cancellation; cancelled, the call is taken down in order all the same.
     `nursery` must outlive the call: the legs' readers live there.
     """
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(call_id=record.id)
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     to_vapi, caller_audio = open_audio_channel(limits.CALLER_AUDIO_SECONDS)
     to_caller, agent_audio = open_audio_channel(limits.AGENT_AUDIO_SECONDS)
     record.tool_posts, tool_posts = trio.open_memory_channel[PendingPost](limits.TOOL_QUEUE_ITEMS)

@@ -48,6 +48,7 @@ class EngineReporter:
     simulation_id: str | None
     counts: Counter[str] = attrs.field(factory=Counter)
     peak_queued: int = 0
+    _delivering: bool = False
     _queue: tuple["trio.MemorySendChannel[dict[str, Any]]", "trio.MemoryReceiveChannel[dict[str, Any]]"] = attrs.field(
         factory=lambda: trio.open_memory_channel[dict[str, Any]](limits.REPORTS_ITEMS)
     )
@@ -59,10 +60,18 @@ class EngineReporter:
         data = {"name": name, "arguments": arguments, "result": result}
         try:
             self._queue[0].send_nowait({"service": "agent", "event_type": "agent_tool_call", "data": data})
-            queued = self._queue[0].statistics().current_buffer_used
-            self.peak_queued = max(queued, self.peak_queued)
+            self.peak_queued = max(self.queued, self.peak_queued)
         except (trio.WouldBlock, trio.ClosedResourceError):
             self._drop("queue_full", name)
+
+    @property
+    def queued(self) -> int:
+        return self._queue[0].statistics().current_buffer_used
+
+    @property
+    def idle(self) -> bool:
+        """All that was reported has been delivered or dropped."""
+        return not (self.queued or self._delivering)
 
     def close(self) -> None:
         """No more reports: `run` ends when the queue is empty."""
@@ -83,7 +92,7 @@ class EngineReporter:
             self._drop("not_flushed", event["data"]["name"])
 
     async def _deliver(self, event: dict[str, Any]) -> None:
-        outcome = "cancelled"
+        outcome, self._delivering = "cancelled", True
         try:
             async for attempt in stamina.retry_context(
                 on=EngineAway, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
@@ -95,6 +104,7 @@ class EngineReporter:
             _log.warning("report_not_delivered", cause=exc.cause, error=exc.line)
             outcome = exc.cause
         finally:
+            self._delivering = False
             if outcome == "reported":
                 self.counts["reported"] += 1
             else:

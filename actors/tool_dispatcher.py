@@ -6,6 +6,7 @@ import trio
 
 from actors.engine_reporter import EngineReporter
 from db.door import Answer, Database
+from runtime.audit import audit
 from runtime.record import CallRecord
 from runtime.supervisor import Started
 from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
@@ -48,6 +49,8 @@ class ToolDispatcher:
         started_at = trio.current_time()
         self.record.event("tool", "tool-call", id=call.id, name=call.name, arguments=call.arguments)
         answer = await self._answer(call, post_deadline)
+        seconds = trio.current_time() - started_at
+        audit(self.log, self.record.masker, self.record.ledger_id, call, answer, seconds)
         if answer.stored:
             self.record.counts["tool_duplicates"] += 1
         else:
@@ -58,7 +61,7 @@ class ToolDispatcher:
             "tool-answer",
             id=call.id,
             name=call.name,
-            seconds=round(trio.current_time() - started_at, 4),
+            seconds=round(seconds, 4),
             duplicate=answer.stored,
             **({"error": answer.error} if answer.error is not None else {"result": answer.result}),
         )

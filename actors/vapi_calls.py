@@ -134,6 +134,7 @@ class VapiCalls:
         self, name: str, record: CallRecord, task: Callable[..., Awaitable[None]], *arguments: Any
     ) -> None:
         """An actor barrier round the work on one call, so that its failure ends no other's."""
+        structlog.contextvars.bind_contextvars(call_id=record.id)
         self._at_stake.add(name)
         try:
             await task(*arguments)

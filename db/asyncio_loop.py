@@ -55,7 +55,7 @@ class AsyncioLoop:
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
-    structlog.get_logger("db").debug("asyncio_event", message=context.get("message"), error=repr(error))
+    structlog.get_logger(actor="Database").debug("asyncio_event", message=context.get("message"), error=repr(error))
 
 
 @attrs.define

@@ -3,7 +3,6 @@
 Two implementations stand behind the door, `db.pool` (PostgreSQL) and `db.memory`, and one set of tests runs on both.
 """
 
-import calendar
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, Literal, Protocol
@@ -77,6 +76,16 @@ class KnownCall:
     over: bool = False
     pod_id: str | None = None
     """Who has told of it as live."""
+
+
+@attrs.frozen
+class PoolStatistics:
+    """Connections to the server now, and the most that there may be. `last_query_worked`: None before the first."""
+
+    used: int
+    idle: int
+    most: int
+    last_query_worked: bool | None = None
 
 
 # The tables a grader may read: name -> the record whose fields are its columns, the first being the primary key.
@@ -239,6 +248,9 @@ class Database(Protocol):
     async def ping(self) -> None:
         """Return if the database answers and holds the schema."""
 
+    def statistics(self) -> PoolStatistics:
+        """How it is used at this moment. Asks the server nothing."""
+
 
 def check_columns(table: str, where: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns of `table`, primary key first. Raises ValueError for a table or a column outside TABLES."""
@@ -258,17 +270,6 @@ def matching_rows(records: Iterable[User | Card | Replacement], where: Mapping[s
     return [row for row in rows if all((type(row[name]), row[name]) == (type(v), v) for name, v in wanted.items())]
 
 
-def issued_last4(card_id: int) -> str:
-    """The last four digits of a card that we issue: spread over all 10,000, repeatable, never drawn by chance."""
-    return f"{(card_id * 7919 + 1234) % 10_000:04d}"  # 7919 is prime to 10,000: 10,000 cards in a row all differ
-
-
-def renewed(expires: date) -> date:
-    """The last day of the month four years later: what a card issued in place of another is valid to."""
-    year = expires.year + 4
-    return date(year, expires.month, calendar.monthrange(year, expires.month)[1])
-
-
 def check_ledger_key(*ids: str) -> None:
     """Raise BadLedgerKey unless every id is 1 to 200 characters that PostgreSQL can store as text."""
     for text in ids:
@@ -280,6 +281,8 @@ def check_ledger_key(*ids: str) -> None:
 def check_database_url(url: str) -> None:
     """Raise BadDatabaseUrl, without connecting, unless `url` can be a PostgreSQL address."""
     expected = "expected postgresql://user:password@host:port/database"
+    if "#" in url:  # first: behind it nothing is where it should be
+        raise BadDatabaseUrl("DATABASE_URL has a # in it: write it as %23 in a password")
     try:
         parts = urlsplit(url)
         # libpq and asyncpg take several hosts with commas between them; each may carry a port.
@@ -291,8 +294,6 @@ def check_database_url(url: str) -> None:
         raise BadDatabaseUrl(f"DATABASE_URL must begin with postgresql://, {expected}")
     if 0 in ports or any(character.isspace() for character in url):
         raise BadDatabaseUrl(f"DATABASE_URL has a port of 0 or a space in it: {expected}")
-    if parts.fragment:
-        raise BadDatabaseUrl("DATABASE_URL has a # in it: write it as %23 in a password")
     if not all(host.hostname for host in hosts) and not parse_qs(parts.query).get("host"):
         raise BadDatabaseUrl(f"DATABASE_URL names no host: {expected}, or ?host=/folder for a socket")
     if "/" in parts.path.removeprefix("/"):

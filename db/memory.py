@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -25,46 +25,21 @@ from db.door import (
     Effect,
     KnownCall,
     LedgerConflict,
+    PoolStatistics,
     Refusal,
     Replacement,
     RuleViolated,
     User,
     check_columns,
     check_ledger_key,
-    issued_last4,
     matching_rows,
-    renewed,
 )
+from db.issuing import issued_last4, renewed
+from db.memory_tables import Bank, Sequences
 from db.seed import BankFiles, read_bank_files, seed_records
 from runtime import limits
 
 EPOCH: Final = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)  # when a bank in memory opens; behind every seeded timestamp
-
-
-@attrs.define
-class Bank:
-    """The tables: primary key -> record. A copy shares the records, which are frozen."""
-
-    users: dict[int, User]
-    cards: dict[int, Card]
-    replacements: dict[int, Replacement]
-    sessions: dict[str, CallSession] = attrs.field(factory=dict)
-
-    def copy(self) -> "Bank":
-        return Bank(dict(self.users), dict(self.cards), dict(self.replacements), dict(self.sessions))
-
-
-@attrs.define
-class Sequences:
-    """The last id given out per table. As in PostgreSQL, a rolled-back transaction leaves a gap."""
-
-    cards: int
-    replacements: int
-
-    def following(self, table: Literal["cards", "replacements"]) -> int:
-        value: int = getattr(self, table) + 1
-        setattr(self, table, value)
-        return value
 
 
 @attrs.frozen
@@ -275,6 +250,10 @@ class MemoryDatabase:
 
     async def ping(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> PoolStatistics:
+        used = int(self._transaction.locked())
+        return PoolStatistics(used, 1 - used, 1, last_query_worked=True)
 
 
 @asynccontextmanager

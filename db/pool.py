@@ -24,6 +24,7 @@ from db.door import (
     Effect,
     KnownCall,
     LedgerConflict,
+    PoolStatistics,
     Refusal,
     check_columns,
     check_database_url,
@@ -46,6 +47,7 @@ class PostgresDatabase:
     _files: BankFiles
     _schema_lock: trio.Lock = attrs.field(factory=trio.Lock)
     _schema_applied: bool = False  # reset when a table turns out to be missing: the server lost its data
+    _last_query_worked: bool | None = None
 
     async def run_once(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
         check_ledger_key(call_id, tool_call_id)
@@ -56,6 +58,7 @@ class PostgresDatabase:
                     return await self._run_settled(*key, effect)
                 await trio.sleep(limits.DATABASE_RETRY_SECONDS * attempt)
             return await self._run_settled(*key, effect)
+        self._last_query_worked = False
         raise DatabaseUnavailable(f"the transaction took more than {limits.DATABASE_RUN_SECONDS} s")
 
     async def _run_settled(self, call_id: str, tool_call_id: str, fingerprint: str, effect: Effect) -> Answer:
@@ -64,7 +67,7 @@ class PostgresDatabase:
                 return await _claim_and_run(session, call_id, tool_call_id, fingerprint, effect)
         except CommitUnknown as error:
             lost = error
-        structlog.get_logger("db").warning("commit_unknown", call=call_id, tool_call=tool_call_id)
+        structlog.get_logger(actor="Database").warning("commit_unknown", call=call_id, tool_call=tool_call_id)
         answer = await self._look_up(call_id, tool_call_id, fingerprint)
         if answer is None:
             raise DatabaseUnavailable(lost.reason) from lost
@@ -120,12 +123,17 @@ class PostgresDatabase:
     async def ping(self) -> None:
         await self._ask(queries.ping)
 
+    def statistics(self) -> PoolStatistics:
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return PoolStatistics(size - idle, idle, self._pool.get_max_size(), self._last_query_worked)
+
     async def _ask(self, query: Any, *args: Any) -> Any:
         with trio.move_on_after(limits.DATABASE_QUERY_SECONDS):
             with suppress(Collision):
                 return await self._ask_once(query, *args)
             return await self._ask_once(query, *args)
-        raise DatabaseUnavailable(f"no answer in {limits.DATABASE_QUERY_SECONDS} s")
+        self._last_query_worked = False
+        raise DatabaseUnavailable(f"no answer in {limits.DATABASE_QUERY_SECONDS:g} s")
 
     async def _ask_once(self, query: Any, *args: Any) -> Any:
         async with self._session() as session:
@@ -141,17 +149,24 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         """A connection to a database that holds our tables."""
-        async with open_session(self._loop, self._pool) as session:
-            if not self._schema_applied:
-                async with self._schema_lock:
-                    if not self._schema_applied:
-                        await self._apply_files(session)
-                        self._schema_applied = True
-            try:
+        try:
+            async with open_session(self._loop, self._pool) as session:
+                await self._apply_schema_once(session)
                 yield session
-            except SchemaMissing:
-                self._schema_applied = False
-                raise
+            self._last_query_worked = True
+        except SchemaMissing:
+            self._schema_applied = False
+            raise
+        except DatabaseUnavailable as error:
+            self._last_query_worked = isinstance(error, Collision)
+            raise
+
+    async def _apply_schema_once(self, session: Session) -> None:
+        if not self._schema_applied:
+            async with self._schema_lock:
+                if not self._schema_applied:
+                    await self._apply_files(session)
+                    self._schema_applied = True
 
 
 class _ClaimUndone(Exception):

@@ -17,9 +17,8 @@ from db.door import (
     KnownCall,
     Replacement,
     User,
-    issued_last4,
-    renewed,
 )
+from db.issuing import issued_last4, renewed
 from runtime import limits
 
 USER_COLUMNS: Final = "user_id, full_name, phone, email, address"
@@ -28,6 +27,8 @@ SESSION_COLUMNS: Final = "verified_user_id, failed_tries"
 REPLACEMENT_COLUMNS: Final = "replacement_id, user_id, old_card_id, new_card_id, status, requested_at, updated_at"
 
 _OWNED: Final = "($2::integer IS NULL OR user_id = $2)"
+
+ALL_TABLES: Final = (*TABLES, "tool_answers", "calls", "process_keys")
 
 # One number for everybody who may apply the schema to this database at the same moment.
 SCHEMA_LOCK: Final = 0x62637376
@@ -270,9 +271,8 @@ async def apply_bank_files(connection: Connection, schema: str, seed: str) -> No
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
-        tables = [*TABLES, "tool_answers", "calls", "process_keys"]
         missing = await connection.fetchval(
-            "SELECT bool_or(to_regclass(name) IS NULL) FROM unnest($1::text[]) name", tables
+            "SELECT bool_or(to_regclass(name) IS NULL) FROM unnest($1::text[]) name", ALL_TABLES
         )
         if missing:
             await connection.execute(schema)

@@ -108,4 +108,4 @@ async def _release(loop: AsyncioLoop, pool: Any, connection: Any) -> None:
     try:
         await loop.call(release)
     except (*FOREIGN, DatabaseUnavailable) as error:
-        structlog.get_logger("db").info("connection_thrown_away", reason=type(error).__name__)
+        structlog.get_logger(actor="Database").info("connection_thrown_away", reason=type(error).__name__)

@@ -55,7 +55,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
     try:
         settings = read_settings()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.pod_id)
         if not await serve(settings, ready):
             _give_up("a door fell; the log says why", 3)
     except (SettingsError, StartError) as exc:

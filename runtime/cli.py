@@ -12,6 +12,7 @@ import trio
 import typer
 from rich.console import Console
 
+from runtime.cli_doctor import doctor, settings
 from runtime.cli_network import gateway, tunnel
 from runtime.cli_run import run
 from runtime.cli_stress import stress
@@ -19,7 +20,7 @@ from runtime.errors import OwnError, SettingsError, StartError
 from runtime.logs import configure_logging
 from runtime.masking import Masker
 from runtime.setting_values import Bad, base_url
-from runtime.settings import TailMode, describe, read_settings
+from runtime.settings import TailMode, read_settings
 from runtime.voice_ws import VoiceProtocol
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ simulate = typer.Typer(help="One part of the simulated world, by itself.", no_ar
 app.add_typer(simulate, name="simulate")
 app.add_typer(gateway, name="gateway")
 app.add_typer(tunnel, name="tunnel")
+app.command("settings")(settings)
+app.command("doctor")(doctor)
 app.command("run")(run)
 app.command("stress")(stress)
 
@@ -67,30 +70,19 @@ def serve() -> None:
 
     async def ready(doors: "Doors") -> None:  # noqa: ASYNC124  # `ready` may wait in other entry points
         sys.stdout.write(f"voice listening on {doors.voice_url}\nwebhook listening on {doors.webhook}\n")
+        sys.stdout.write(f"console listening on {doors.console_url}\n" if doors.console_url else "")
         sys.stdout.flush()
 
     async def start() -> bool:
         settings = read_settings()
         settings.require_vapi()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.pod_id)
         from runtime.serve import serve as serve_calls  # behind the settings: half a second for what may be refused
 
         return await serve_calls(settings, ready)
 
     if not _run(start):
         raise typer.Exit(NOT_REACHABLE)
-
-
-@app.command()
-def settings() -> None:
-    """List every setting: its value, where that came from, and what it means."""
-    try:
-        rows = describe(read_settings())
-    except OwnError as exc:
-        sys.stderr.write(f"voice: {exc}\n")
-        raise typer.Exit(WRONG_USE) from None
-    for variable, value, origin, meaning in rows:
-        sys.stdout.write(f"{variable:<26} {value or '-':<30} {origin:<13} {meaning}\n")
 
 
 @app.command()
@@ -107,6 +99,8 @@ def demo(
     protocol: Annotated[str, typer.Option(help="binary or json: how caller and bridge talk.")] = "binary",
     tail_mode: Annotated[str, typer.Option(help="burst or paced: the silence behind each turn.")] = "burst",
     runs: Annotated[Path, typer.Option(help="Where the folder of this run is made.")] = Path("runs"),
+    console: Annotated[bool, typer.Option("--console", help="Open the console beside it, and stay.")] = False,
+    console_port: Annotated[int, typer.Option(min=0, max=65535, help="Where the console listens; 0 picks one.")] = 8010,
 ) -> None:
     """Hold one whole simulated call here: no account, no key, no PostgreSQL needed."""
     from runtime.demo import DemoOptions
@@ -117,6 +111,7 @@ def demo(
         _choice("--protocol", protocol, get_args(VoiceProtocol)),
         _choice("--tail-mode", tail_mode, get_args(TailMode)),
         runs,
+        console_port if console else None,
     )
     configure_logging("error")
     if not _run(_outside_errors, partial(hold, options, Console())):

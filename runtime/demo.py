@@ -20,7 +20,8 @@ from rich.table import Table
 from db.door import Database
 from db.embedded import open_embedded_server
 from db.pool import open_database
-from runtime.doors import open_doors
+from db.scratch import ScratchBank, open_scratch_bank
+from runtime.doors import Doors, open_doors
 from runtime.errors import SettingsError, StartError
 from runtime.masking import Masker
 from runtime.record import Event
@@ -107,29 +108,98 @@ class DemoOptions:
     protocol: VoiceProtocol
     tail_mode: TailMode
     runs: Path
+    console_port: int | None = None
+    """Where the console is; None: there is none."""
+
+
+@attrs.define(eq=False)
+class Requests:
+    """What the console's page asks for: another call. Mutable: `running`, and whether one is asked for."""
+
+    running: bool = True
+    _asked: trio.Event = attrs.field(factory=trio.Event)
+
+    async def ask(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        if self.running:
+            return False
+        self.running = True
+        self._asked.set()
+        return True
+
+    async def next(self) -> None:
+        """Wait until somebody asks."""
+        self.running, self._asked = False, trio.Event()
+        await self._asked.wait()
+
+
+@attrs.frozen
+class Stage:
+    """All that a demo call needs, open."""
+
+    options: DemoOptions
+    scenario: Scenario
+    screen: Screen
+    speech: Speech
+    bank: ScratchBank
+    database: Database
+    engine: Engine
+    cloud: VapiCloud
+
+    async def hold(self, doors: Doors) -> bool:
+        """One call, shown as it happens and graded. Returns whether every check passed."""
+        folder = _run_folder(self.options.runs)
+        self.screen.events.clear()
+        await self.bank.restore()
+        before, told = await _rows(self.database, self.scenario), len(self.engine.events(SIMULATION_ID))
+        url = f"{doors.voice_url}?protocol={self.options.protocol}"
+        report = await Caller(url, self.scenario, protocol=self.options.protocol, speech=self.speech).run()
+        call = await _ended_call(self.cloud)
+        with trio.move_on_after(5):
+            while doors.house.history.live or not doors.house.reporter.idle:  # noqa: ASYNC110  # nobody tells
+                await trio.sleep(0.02)
+        heard, rows = self.engine.events(SIMULATION_ID)[told:], await _rows(self.database, self.scenario)
+        return _judge(self.scenario, Evidence(report, call, heard, rows, before), self.screen, folder)
 
 
 async def demo(options: DemoOptions, console: Console) -> bool:
-    """Hold the call and print the verdict. Returns whether every check passed. Raises OwnError in one line."""
-    scenario = _scenario(options.scenario)
-    folder = _run_folder(options.runs)
-    screen = Screen(console)
+    """Hold the call and print the verdict. Returns whether every check passed. Raises OwnError in one line.
+
+    With a console, its page may begin further calls, and this goes on until it is cancelled.
+    """
+    screen, scenario = Screen(console), _scenario(options.scenario)
+    options.runs.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as world:
-        screen.step("starting PostgreSQL …")
-        url = await world.enter_async_context(open_embedded_server())
-        database = await world.enter_async_context(open_database(url))
-        screen.step("opening the simulated Vapi cloud and engine …")
-        engine = await world.enter_async_context(open_engine(on_event=screen.on_engine_event))
-        speech = Speech(scenario.path.parent / "audio")
-        cloud = await world.enter_async_context(
-            open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
-        )
-        settings = _settings(cloud, engine, scenario, options)
-        before = await _rows(database, scenario)
-        report = await _call(settings, database, scenario, screen, options.protocol, speech)
-        call = await _ended_call(cloud)
-        told, rows = engine.events(SIMULATION_ID), await _rows(database, scenario)
-        return _judge(scenario, Evidence(report, call, told, rows, before), screen, folder)
+        stage = await _open_stage(options, scenario, screen, world)
+        requests = Requests() if options.console_port is not None else None
+        settings, passed = _settings(stage), None
+        opening = open_doors(settings, stage.database, screen.on_event, demo=None if requests is None else requests.ask)
+        async with opening as doors:
+            screen.step(f"voice listening on {doors.voice_url}")
+            if requests is not None:
+                console.print(f"console: [bold]{doors.console_url}[/bold]  (Ctrl-C ends it)")
+            passed = await stage.hold(doors)
+            while requests is not None:
+                await requests.next()
+                passed = await stage.hold(doors)
+        if passed is None:
+            raise StartError("a door fell during the call")
+        return passed
+
+
+async def _open_stage(options: DemoOptions, scenario: Scenario, screen: Screen, world: AsyncExitStack) -> Stage:
+    screen.step("starting PostgreSQL …")
+    bank = await world.enter_async_context(
+        open_scratch_bank(await world.enter_async_context(open_embedded_server()), "demo")
+    )
+    database = await world.enter_async_context(open_database(bank.url))
+    screen.step("opening the simulated Vapi cloud and engine …")
+    engine = await world.enter_async_context(open_engine(on_event=screen.on_engine_event))
+    speech = Speech(scenario.path.parent / "audio")
+    cloud = await world.enter_async_context(
+        open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
+    )
+    return Stage(options, scenario, screen, speech, bank, database, engine, cloud)
 
 
 def _run_folder(runs: Path) -> Path:
@@ -151,41 +221,26 @@ def _scenario(path: Path) -> Scenario:
     return scenario
 
 
-def _settings(cloud: VapiCloud, engine: Engine, scenario: Scenario, options: DemoOptions) -> Settings:
+def _settings(stage: Stage) -> Settings:
     """The user's own settings have no say here: the demo is the same everywhere."""
+    options, watched = stage.options, stage.options.console_port is not None
     return read_settings(
         {
             "PORT": "0",
             "VOICE_HOST": "127.0.0.1",
             "WEBHOOK_PORT": "0",
-            "CONSOLE_BIND": "none",
+            "CONSOLE_BIND": f"127.0.0.1:{options.console_port}" if watched else "none",
+            "RECORD_CALLS": "on" if watched else "off",  # simulated voices: nobody has to agree
+            "RECORDINGS": str(options.runs / "recordings"),
             "POD_ID": "demo",
-            "VAPI_API_KEY": cloud.api_key,
-            "VAPI_BASE_URL": cloud.base_url,
-            "ENGINE_URL": engine.base_url,
+            "VAPI_API_KEY": stage.cloud.api_key,
+            "VAPI_BASE_URL": stage.cloud.base_url,
+            "ENGINE_URL": stage.engine.base_url,
             "SIMULATION_ID": SIMULATION_ID,
-            "TOOL_POLICY": scenario.policy,
+            "TOOL_POLICY": stage.scenario.policy,
             "TAIL_MODE": options.tail_mode,
         }
     )
-
-
-async def _call(
-    settings: Settings,
-    database: Database,
-    scenario: Scenario,
-    screen: Screen,
-    protocol: VoiceProtocol,
-    speech: Speech,
-) -> CallerReport:
-    report: CallerReport | None = None
-    async with open_doors(settings, database, screen.on_event) as doors:
-        screen.step(f"voice listening on {doors.voice_url}\n")
-        url = f"{doors.voice_url}?protocol={protocol}"
-        report = await Caller(url, scenario, protocol=protocol, speech=speech).run()
-    if report is None:
-        raise StartError("a door fell during the call")
-    return report
 
 
 async def _rows(database: Database, scenario: Scenario) -> Rows:

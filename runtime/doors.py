@@ -1,6 +1,7 @@
 """The doors of this process, and what stands behind them: opened here, in this order, closed in reverse.
 
-voice door (callers) · webhook door (Vapi's tool calls) · and behind both: the database, the reporter, VapiCalls.
+console door (the operator) · webhook door (Vapi's tool calls) · voice door (callers) · and behind them: the database,
+the reporter, VapiCalls.
 """
 
 import os
@@ -18,17 +19,25 @@ from actors.call_register import CallRegister
 from actors.engine_reporter import EngineReporter
 from actors.gateway_registrar import GatewayRegistrar
 from actors.vapi_calls import VapiCalls
+from console.app import Demo, console_app
+from console.guard import ConsoleGuard
+from console.view import Process
 from db.door import Database, DatabaseUnavailable
 from runtime import limits
+from runtime.asgi_guard import Guard
 from runtime.errors import StartError, StoppedAtStart
 from runtime.garbage import ShortCollections
 from runtime.house import House
 from runtime.http_client import open_http_client
 from runtime.http_door import HttpDoor
 from runtime.ledger_purger import LedgerPurger
-from runtime.listeners import bound, listen_on_all
+from runtime.listeners import Listeners, bound, listen_on_all
+from runtime.metrics_collector import HouseCollector
 from runtime.poller import Poller, kernel_poller
+from runtime.pulse import Pulse
 from runtime.record import EventSink
+from runtime.recorder import Recorder
+from runtime.recording_folder import RecordingFolder
 from runtime.setting_values import Bind
 from runtime.settings import Settings
 from runtime.signal_watch import SignalWatch
@@ -55,6 +64,8 @@ class Doors:
     webhook: str
     house: House
     supervisor: Supervisor
+    console_url: str = ""
+    """Empty where there is none."""
 
 
 def _prompt(path: Path) -> str:
@@ -87,10 +98,11 @@ async def open_doors(
     sink: EventSink,
     signals: AsyncIterator[int] | None = None,
     poller: Poller | None = None,
+    demo: Demo | None = None,
 ) -> AsyncIterator[Doors]:
-    """Open both doors. With `signals`, the first one ends the body and drains. The body is also cancelled
+    """Open the doors. With `signals`, the first one ends the body and drains. The body is also cancelled
     when a door falls; `doors.supervisor.exits` then tells why. `poller`: of the network that the doors are on; this
-    machine's by default.
+    machine's by default. `demo`: what the console's page may begin.
 
     On the way out: no more calls, the running ones finish or are ended, every call at Vapi is ended,
     reports are flushed. Raises SettingsError, StartError and StoppedAtStart, with nothing left open.
@@ -100,7 +112,7 @@ async def open_doors(
     prompt, ssl_context = _prompt(settings.agent_desc), trusting(settings.ssl_cert_file)
     opened = False
     async with AsyncExitStack() as stack:
-        voice_listeners, webhook_listeners = await listen_on_all(settings, stack)
+        listeners = await listen_on_all(settings, stack)
         http = await stack.enter_async_context(open_http_client(ssl_context))
         vapi = VapiApi(http, settings.vapi_base_url, settings.vapi_api_key)
         reporter = EngineReporter(http, settings.engine_url, settings.simulation_id)
@@ -109,7 +121,7 @@ async def open_doors(
         watch = SignalWatch(signals, process.end)
         await process.start("SignalWatch", lambda: watch)
         switchboard = await _start_switchboard(process, poller or kernel_poller())
-        webhook, nonce = bound(settings.webhook_bind, webhook_listeners), secrets.token_hex(8)
+        webhook, nonce = bound(settings.webhook_bind, listeners.webhook), secrets.token_hex(8)
         tunnel = Tunnel(engine, settings, webhook.seen_from_here, http, nonce) if engine else None
         house = House(
             settings=settings,
@@ -123,15 +135,20 @@ async def open_doors(
             reporter=reporter,
             register=CallRegister(database, settings.pod_id),
             gateway=GatewayRegistrar(settings.haproxy_socket, settings.pod_id) if settings.haproxy_socket else None,
+            recorder=Recorder(RecordingFolder(settings.recordings)) if settings.record_calls else None,
             sink=sink,
         )
         house.vapi_calls.on_created = house.created_at_vapi
-        voice = VoiceDoor(house, voice_listeners, switchboard)
+        house.metrics.include(HouseCollector(house))
+        voice = VoiceDoor(house, listeners.voice, switchboard)
         watch.hurry = voice.end_calls_now
-        await _start_all(process, house, tunnel, HttpDoor(webhook_app(house), webhook_listeners), voice)
+        at = bound(Bind(settings.voice_host), listeners.voice).seen_from_here
+        doors = Doors(f"ws://{at}/voice", str(webhook), house, process, _console_url(settings, listeners))
+        if listeners.console:
+            await _start_console(doors, listeners.console, switchboard, demo)
+        await _start_all(process, house, tunnel, HttpDoor(webhook_app(house), listeners.webhook), voice)
         opened = True
-        at = bound(Bind(settings.voice_host), voice_listeners).seen_from_here
-        yield Doors(f"ws://{at}/voice", str(webhook), house, process)
+        yield doors
     if not opened:  # the supervisor's end has cancelled the opening, and its scope has taken the cancellation
         raise _not_opened(process)
 
@@ -146,6 +163,32 @@ async def _start_switchboard(process: Supervisor, poller: Poller) -> Switchboard
     switchboard = Switchboard(poller)
     await process.start("Switchboard", lambda: switchboard, significant=True)
     return switchboard
+
+
+def _console_url(settings: Settings, listeners: Listeners) -> str:
+    if settings.console_bind is None:
+        return ""
+    at = bound(settings.console_bind, listeners.console).seen_from_here
+    return str(at) if at.unix_path else f"http://{at}/"
+
+
+async def _start_console(
+    doors: Doors, listeners: list[trio.SocketListener], switchboard: Switchboard, demo: Demo | None
+) -> None:
+    """First of the doors, and closed last: it shows the others' way up, and how they drain."""
+    house, process = doors.house, doors.supervisor
+    pulse = Pulse(house.metrics.loop_lag)
+    switchboard.observe = house.metrics.switchboard_turn
+    await process.start("Pulse", lambda: pulse, restart=Restart())
+    app = console_app(Process(house, process, pulse, doors.voice_url), demo)
+    door = HttpDoor(
+        app,
+        listeners,
+        guard=lambda inner: ConsoleGuard(Guard(inner), house.settings.console_hosts),
+        most=limits.CONSOLE_CONNECTIONS,
+        idle_seconds=None,
+    )
+    await process.start("ConsoleDoor", lambda: door, significant=True)
 
 
 async def _start_all(
@@ -168,6 +211,14 @@ async def _start_all(
     )
     if (gateway := house.gateway) is not None:
         await process.start("GatewayRegistrar", lambda: gateway, restart=Restart())
+    if (recorder := house.recorder) is not None:
+        await process.start(
+            "Recorder",
+            lambda: recorder,
+            restart=Restart(),
+            finish=recorder.close,
+            stop_seconds=limits.RECORD_STOP_SECONDS,
+        )
     await process.start("LedgerPurger", lambda: LedgerPurger(house.database), restart=Restart())
     await process.start(
         "VapiCalls",

@@ -14,7 +14,10 @@ from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
 from runtime.history import History
+from runtime.metrics import Metrics
+from runtime.readiness import Readiness
 from runtime.record import CallRecord, Calls, Ending, EventSink
+from runtime.recorder import Recorder
 from runtime.settings import Settings
 from runtime.story import StoredEvents
 from runtime.summary import summary
@@ -45,13 +48,21 @@ class House:
     """What /healthz shows, so that a probe from outside can tell this process from another."""
     calls: Calls = attrs.field(factory=Calls)
     counts: Counter[str] = attrs.field(factory=Counter)
+    recorder: Recorder | None = None
     history: History = attrs.field(factory=History)
+    metrics: Metrics = attrs.field(factory=Metrics, repr=False)
+    readiness: Readiness = attrs.field(
+        default=attrs.Factory(lambda self: Readiness(self.database), takes_self=True), repr=False
+    )
     reading_long_body: trio.Lock = attrs.field(factory=trio.Lock)
 
     def begin_call(self, call_id: str, peer: str, protocol: str) -> CallRecord:
         record = CallRecord(call_id, self.sink, peer=peer, protocol=protocol)
         if self.settings.console_personal_data:
             record.story.private = StoredEvents()
+        record.story.on_tool = self.metrics.tool_answered
+        if self.recorder is not None:
+            record.recording = self.recorder.begin(call_id, record.started_at)
         self.history.began(record)
         record.event("caller", "connected", peer=peer, protocol=protocol)
         return record
@@ -59,9 +70,12 @@ class House:
     def end_call(self, record: CallRecord, ending: Ending) -> None:
         """Nothing of the call is left but its record."""
         record.all_done(ending)
+        if self.recorder is not None and record.recording is not None:
+            self.recorder.finish(record.recording)
         self.counts[f"calls_{ending.reason.partition(':')[0]}"] += 1
         self.history.over(record)
-        told = summary(record, ending)
+        self.metrics.call_over(record, ending)  # in the same step, so that no figure is missed or told twice
+        told = record.summary = summary(record, ending)
         record.event(
             "runtime",
             "call-over",

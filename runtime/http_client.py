@@ -6,7 +6,7 @@ One client, one TLS context (SSL_CERT_FILE is honoured by `ssl` itself), no redi
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import httpx  # noqa: ASYNC127  # what was asked for; httpx2 has the same API, and only this module would change
@@ -15,6 +15,7 @@ import trio
 
 # Named, because Vapi's edge answers 403 "error code: 1010" to a request without one.
 USER_AGENT = "mini-bcs-voice-vapi/0.1"
+MOST_CONNECTIONS: Final = 100  # out of this process at once
 
 
 class Unreachable(Exception):
@@ -72,7 +73,7 @@ async def open_http_client(ssl_context: ssl.SSLContext) -> AsyncIterator[HttpCli
         verify=ssl_context,
         timeout=None,  # every request is under a Trio deadline
         headers={"User-Agent": USER_AGENT},
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=15),
+        limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=20, keepalive_expiry=15),
         trust_env=False,
     ) as client:
         yield HttpClient(client)

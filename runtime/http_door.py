@@ -78,7 +78,8 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 
 @attrs.define
 class HttpDoor:
-    """One ASGI app on its listeners. An actor.
+    """One ASGI app, behind `guard`, on its listeners. An actor. A connection that sends nothing for `idle_seconds`,
+    while it is answered, is closed; None: an answer may last as long as it likes.
 
     Ends: only by its scope, or with a listener's error.
     Restart: never; its listeners are closed with it.
@@ -87,17 +88,20 @@ class HttpDoor:
 
     app: Any
     listeners: list[trio.SocketListener]
+    guard: Callable[[Any], Any] = Guard
+    most: int = limits.WEBHOOK_CONNECTIONS
+    idle_seconds: float | None = limits.HTTP_IDLE_SECONDS
 
     async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         give_apps_an_inbox()
         config = Config()
-        config.read_timeout = limits.HTTP_IDLE_SECONDS  # type: ignore[assignment]  # floats work; 0.18 says int
+        config.read_timeout = self.idle_seconds  # type: ignore[assignment]  # floats work; 0.18 says int
         config.keep_alive_timeout = limits.HTTP_IDLE_SECONDS
         config.h11_max_incomplete_size = limits.HTTP_HEAD_BYTES
         config.include_server_header = False
         config.accesslog = config.errorlog = None
         config.max_app_queue_size = 2  # messages of 64 KiB that wait for the app, for each connection
-        app = wrap_app(cast(Any, Guard(self.app)), limits.BODY_BYTES, "asgi")
+        app = wrap_app(cast(Any, self.guard(self.app)), limits.BODY_BYTES, "asgi")
         turnstile = Turnstile(limits.WEBHOOK_READS_PER_TURN)
 
         async def serve(stream: trio.SocketStream) -> None:
@@ -107,7 +111,7 @@ class HttpDoor:
 
         async with trio.open_nursery() as nursery:
             await nursery.start(turnstile.run)
-            await serve_connections(serve, self.listeners, limits.WEBHOOK_CONNECTIONS, task_status)
+            await serve_connections(serve, self.listeners, self.most, task_status)
 
 
 class TidyConnection(h11.Connection):

@@ -136,6 +136,7 @@ LEVEL_FRESH_SECONDS: Final = 1.0  # older, a level says nothing about now
 LEVELS_KEPT: Final = 4_000  # of one voice: 33 minutes of it, 20 KB
 STORY_EVENTS: Final = 1_000  # of one call, kept to be looked at; a talkative call has some hundred
 STORY_EVENT_BYTES: Final = 4_096  # of one event; the texts of a longer one are left out
+AUDIT_CHARACTERS: Final = 100  # of one value in the line of a tool call
 HISTORY_CALLS: Final = 50  # that are over, kept to be looked at
 CONSOLE_CONNECTIONS: Final = 64
 CONSOLE_STREAMS: Final = 8  # pages that are open at once; each costs a millisecond of each second for 200 calls
@@ -155,6 +156,26 @@ VAPI_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # a conversation-update grows with
 SOCKET_SEND_BUFFER_BYTES: Final = 64 * 1024  # the kernel would hold seconds of audio otherwise
 TCP_USER_TIMEOUT_MS: Final = 8_000  # unacknowledged data for this long: the peer is gone
 VAPI_ERROR_BODY_BYTES: Final = 300  # how much of a foreign error body is quoted
+
+# --- Recordings. Both voices of a call are 96 kB a second, spooled as they come and decoded after the call.
+RECORD_FLUSH_SECONDS: Final = 1.0  # between two writes to disk; what a killed process loses
+RECORD_UNWRITTEN_BYTES: Final = 64 * 1024 * 1024  # of all calls: 3 s of 200 calls; then the disk is too slow for them
+RECORD_FREE_BYTES: Final = 512 * 1024 * 1024  # of the disk, left to others: the database may be on it
+RECORD_MOST_BYTES: Final = 200 * 1024 * 1024  # one spool; CALL_MOST_SECONDS have 173 MB of audio
+RECORD_MOST_SECONDS: Final = 7_200  # no call lasts so long: a spool that says so is damaged
+RECORD_WRITE_MESSAGES: Final = 64  # in one write: some 60 kB, and 4 MiB of the longest
+RECORD_STICK_SECONDS: Final = 0.060  # a message this late is jitter of the network, and no pause of its speaker
+RECORD_WINDOW_SECONDS: Final = 1.0  # decoded in one go, 0.65 ms of CPU for which the event loop may have to wait ...
+RECORD_BREATH_SECONDS: Final = 0.003  # ... before that thread sleeps: 270 s of audio a second, more than 200 calls make
+RECORD_STOP_SECONDS: Final = 10.0  # at shutdown, to decode; what is left is decoded by the next process
+RECORD_LEFT_BEHIND_SECONDS: Final = 60.0  # a spool that nobody has written to for so long, nor holds, was left behind
+RECORD_SWEEP_SECONDS: Final = 60.0  # between two looks at what was left behind, or is too old
+RECORDINGS_WAITING: Final = 200  # calls to be decoded; while so many wait, new calls are not recorded
+RECORDINGS_KEPT: Final = 200  # the newest ...
+RECORDINGS_BYTES: Final = 4 * 1024 * 1024 * 1024  # ... up to so much: 200 calls of 3.7 minutes ...
+RECORDING_HOURS: Final = 24 * 7  # ... and none that is older
+WAVEFORM_STEP_SECONDS: Final = 0.05  # of the picture of a recording, or longer, so that it has no more than ...
+WAVEFORM_STEPS: Final = 4_000  # ... these: a screen is not wider
 
 # --- The engine.
 MASKED_TEXT_CHARACTERS: Final = 1_000  # of what was said; the rest is cut off

@@ -54,15 +54,28 @@ def bound(bind: Bind, listeners: list[trio.SocketListener]) -> Bind:
     return bind if bind.unix_path else attrs.evolve(bind, port=int(listeners[0].socket.getsockname()[1]))
 
 
-async def listen_on_all(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[list[trio.SocketListener], list[trio.SocketListener]]:
-    """The voice door's and the webhook door's listeners; `stack` closes them."""
-    voice = await listen("PORT", Bind(settings.voice_host, settings.port))
-    stack.push_async_callback(close_all, voice)
-    webhook = await listen("WEBHOOK_BIND", settings.webhook_bind)
-    stack.push_async_callback(close_all, webhook)
-    return voice, webhook
+@attrs.frozen
+class Listeners:
+    """Of the three doors; the console's are none where it has no door."""
+
+    voice: list[trio.SocketListener]
+    webhook: list[trio.SocketListener]
+    console: list[trio.SocketListener]
+
+
+async def listen_on_all(settings: Settings, stack: AsyncExitStack) -> Listeners:
+    """`stack` closes them."""
+
+    async def opened(setting: str, bind: Bind | None) -> list[trio.SocketListener]:
+        listeners = [] if bind is None else await listen(setting, bind)
+        stack.push_async_callback(close_all, listeners)
+        return listeners
+
+    return Listeners(
+        voice=await opened("PORT", Bind(settings.voice_host, settings.port)),
+        webhook=await opened("WEBHOOK_BIND", settings.webhook_bind),
+        console=await opened("CONSOLE_BIND", settings.console_bind),
+    )
 
 
 async def close_all(listeners: list[trio.SocketListener]) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -34,7 +35,8 @@ class LossyStderr:
         """Nothing is kept."""
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, pod: str = "") -> None:
+    """Lines of `level` and above, each with `pod`, and with the call and the actor it is of (`of_call`)."""
     human = sys.stderr.isatty()
     terminal = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
@@ -42,12 +44,24 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            partial(_identified, pod, human),
             structlog.processors.ExceptionRenderer() if not human else _unchanged,
             terminal if human else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, LossyStderr())),
     )
+
+
+def _identified(
+    pod: str, human: bool, _logger: Any, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Every JSON line has the same three fields; in a terminal, those that say something."""
+    if not human:
+        event.setdefault("call_id", None)
+        event.setdefault("actor", None)
+        event["pod"] = pod
+    return event
 
 
 def _unchanged(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -112,6 +112,7 @@ class CallRecord:
     """When all of it was done, on Trio's clock."""
     teardown_seconds: float | None = None
     """From what ended the call until all was done; known then."""
+    summary: dict[str, Any] | None = attrs.field(default=None, repr=False)
     _last_tree: "Sequence[ChildState]" = attrs.field(default=(), repr=False)
 
     @property
@@ -163,6 +164,8 @@ class CallRecord:
         if self.supervisor is not None:
             self.teardown_seconds = self.over_at - (self.supervisor.ends_at or self.over_at)
             self._last_tree, self.supervisor = self.supervisor.children(), None
+        for name, statistics in self.channels.items():
+            self.counts[f"{name}_waits"] += statistics().waits
         self.channels = {}
 
 

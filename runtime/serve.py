@@ -1,10 +1,7 @@
 """`voice serve`, and what the sandbox's entry point shares with it: a database behind the doors."""
 
-import hashlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import structlog
 
@@ -12,27 +9,13 @@ from db.door import BadDatabaseUrl, Database, check_database_url
 from db.embedded import EmbeddedServerError, open_embedded_server
 from db.pool import open_database
 from runtime.doors import Doors, stay_open
+from runtime.embedded_folder import embedded_folder
 from runtime.errors import SettingsError, StartError
 from runtime.logs import logging_sink
 from runtime.settings import Settings
 from runtime.tunnels.choose import choose_engine
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Serve")
-
-
-def embedded_folder() -> Path:
-    """runs/postgres; for root in a folder that is root's alone, one that the server's own user can reach.
-
-    PostgreSQL refuses to run as root, so its server runs as another user there, and no permission is changed for it.
-    """
-    here = Path.cwd()
-    if os.geteuid() != 0:
-        return Path("runs/postgres")
-    folder = here / "runs" / "postgres"
-    folder.mkdir(parents=True, exist_ok=True)
-    if all(os.stat(above).st_mode & 0o001 for above in (folder, *folder.parents)):
-        return Path("runs/postgres")
-    return Path("/var/lib/mini-bcs-voice-vapi") / hashlib.sha256(os.fsencode(here)).hexdigest()[:12]
 
 
 @asynccontextmanager

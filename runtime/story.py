@@ -3,7 +3,7 @@ end. Pure: it is given the events, masked.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, Literal
 
@@ -20,6 +20,11 @@ class ToolRun:
     name: str
     outcome: Literal["result", "error", "duplicate"]
     seconds: float
+
+    @classmethod
+    def of(cls, name: str, error: str | None, *, stored: bool, seconds: float) -> "ToolRun":
+        """`stored`: the answer came from the ledger, and nothing ran."""
+        return cls(name, "duplicate" if stored else "result" if error is None else "error", seconds)
 
 
 @attrs.define(eq=False)
@@ -71,6 +76,7 @@ class CallStory:
     turn_latencies: list[float] = attrs.field(factory=list)
     tool_running: str | None = None
     tools: list[ToolRun] = attrs.field(factory=list)
+    on_tool: Callable[[ToolRun], None] = lambda _run: None
     _caller_stopped_at: float | None = None
 
     def on_event(self, t: float, who: str, event: str, masked: dict[str, Any]) -> None:
@@ -99,9 +105,10 @@ class CallStory:
 
     def _on_answer(self, data: dict[str, Any]) -> None:
         self.tool_running = None
-        outcome: Literal["result", "error", "duplicate"] = "error" if "error" in data else "result"
+        run = ToolRun.of(data["name"], data.get("error"), stored=data["duplicate"], seconds=data["seconds"])
+        self.on_tool(run)
         if len(self.tools) < limits.STORY_EVENTS:
-            self.tools.append(ToolRun(data["name"], "duplicate" if data["duplicate"] else outcome, data["seconds"]))
+            self.tools.append(run)
 
     @property
     def turn_latency_ms(self) -> dict[str, float] | None:

@@ -153,6 +153,7 @@ class Supervisor:
     async def _run_once(self, child: _Child) -> Exit:
         """One life of one actor, behind the actor barrier."""
         result: Any = None
+        structlog.contextvars.bind_contextvars(actor=child.name)  # for all lines of this task and its children
         try:
             actor = child.make()
             child.scope = trio.CancelScope(shield=True)  # only `_stop` cancels it, and that has a deadline

@@ -5,6 +5,8 @@ by one poller, one task waits for it, and whatever is ready is read and passed o
 wakes: the busier the process, the more one wake serves, and nothing is delayed for it.
 """
 
+from collections.abc import Callable
+
 import attrs
 import structlog
 import trio
@@ -30,6 +32,8 @@ class Switchboard:
     """
 
     poller: Poller = attrs.field(factory=kernel_poller)
+    observe: Callable[[float], None] | None = None
+    """Told, of one wake in SWITCHBOARD_TIMED_WAKES, the seconds until all that was ready then had been passed on."""
 
     def line(self, socket: trio.socket.SocketType, tls: Tls | None = None) -> Line:
         """Take over a connected socket. The line is the caller's to close."""
@@ -37,12 +41,17 @@ class Switchboard:
 
     async def run(self, task_status: Started) -> None:
         task_status.started()
+        wakes = 0
         try:
             while True:
                 await self.poller.wait()
+                wakes += 1
+                began = trio.current_time() if self.observe and not wakes % limits.SWITCHBOARD_TIMED_WAKES else None
                 looks = limits.SWITCHBOARD_LOOKS
                 while self._serve() and looks:
                     looks -= 1
+                if began is not None and self.observe is not None:
+                    self.observe(trio.current_time() - began)
         finally:
             self.poller.close()
 

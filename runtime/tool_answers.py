@@ -13,8 +13,11 @@ import trio
 
 from db.door import Answer, BadLedgerKey, DatabaseUnavailable, KnownCall, check_ledger_key
 from runtime import limits
+from runtime.audit import audit
 from runtime.house import House
+from runtime.masking import Masker
 from runtime.record import CallRecord
+from runtime.story import ToolRun
 from runtime.tool_posts import ParsedPost, PendingPost, ToolAnswer, ToolCall, errors_for
 from runtime.webhook_secret import call_tag
 from tools.execution import NOT_REACHABLE, ToolRunner
@@ -35,6 +38,8 @@ async def tool_answers(house: House, asking: Asking, post: ParsedPost) -> Sequen
     """One answer per call, in order, within POST_SECONDS."""
     deadline = trio.current_time() + limits.POST_SECONDS
     record = house.calls.find(asking.call_key) if asking.call_key else house.calls.at_vapi(post.call_id)
+    if record is not None:
+        structlog.contextvars.bind_contextvars(call_id=record.id)
     if record is not None and _runs(record):
         return await _from_its_dispatcher(house, record, post, deadline)
     try:
@@ -111,11 +116,15 @@ async def _known(house: House, asking: Asking, record: CallRecord | None, post: 
 async def _run_here(house: House, known: KnownCall, call: ToolCall, deadline: float) -> ToolAnswer:
     """For a call that another pod carries. What it has already been answered comes from the ledger."""
     house.counts["tools_for_other_pods"] += 1
+    started_at = trio.current_time()
     runner = ToolRunner(house.database, house.registry, known.call_id, house.counts, _log)
     if call.problem is not None:
         answer = Answer(None, call.problem)
     else:
         answer = await runner.answer(call.id, call.name, call.arguments, deadline)
+    seconds = trio.current_time() - started_at
+    audit(_log, Masker(), known.call_id, call, answer, seconds)
+    house.metrics.tool_answered(ToolRun.of(call.name, answer.error, stored=answer.stored, seconds=seconds))
     if not answer.stored:
         result = {"error": answer.error} if answer.error is not None else answer.result
         house.reporter.report(call.name, call.arguments, result)

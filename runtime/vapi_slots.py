@@ -61,6 +61,10 @@ class VapiSlots:
             self._free.total_tokens = usable
 
     @property
+    def usable(self) -> int:
+        return int(self._free.total_tokens)
+
+    @property
     def used(self) -> int:
         return self._free.borrowed_tokens
 

@@ -24,7 +24,6 @@ from runtime.webhook_secret import bearer, same_secret
 from runtime.ws_handshake import Upgrade, receive_upgrade, tune
 from runtime.ws_leg import WebSocketLeg
 
-_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="VoiceDoor")
 TOO_MANY_CALLS = Ending("runtime", "too_many_calls", 1013)
 INTERNAL_ERROR = Ending("runtime", "internal_error", 1011)
 SHUTTING_DOWN = Ending("runtime", "shutting_down", 1001)
@@ -54,10 +53,11 @@ class VoiceDoor:
 
     def drain(self) -> None:
         """Take no more calls; returns at once."""
+        self.house.readiness.draining = True
         self._draining.set()
 
     def end_calls_now(self) -> None:
-        self._draining.set()
+        self.drain()
         for scope in self._running:
             scope.cancel()
 
@@ -137,6 +137,7 @@ class VoiceDoor:
 
     async def _call(self, leg: WebSocketLeg, nursery: trio.Nursery, address: str, protocol: str) -> None:
         record = self.house.begin_call(f"c-{secrets.token_hex(6)}", address, protocol)
+        structlog.contextvars.bind_contextvars(call_id=record.id)  # this task's, and that of all that the call starts
         ending = SHUTTING_DOWN  # what stands when this task is cancelled from outside
         scope = trio.CancelScope()
         self._running.add(scope)

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "actors", "tools", "db", "simulation", "sandbox", "stress", "torture", "fuzz", "bench")
+ROOMS: Final = ("runtime", "console", "actors", "tools", "db", "simulation", "sandbox", "stress", "torture", "fuzz", "bench")
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 
@@ -131,7 +131,8 @@ def environment(module: Module) -> Iterator[Fault]:
 
 
 MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
-    "runtime": ("runtime", "actors", "tools", "db"),
+    "runtime": ("runtime", "console", "actors", "tools", "db"),
+    "console": ("console", "runtime"),
     "actors": ("runtime", "tools", "db.door"),
     "tools": ("tools", "db", "runtime.limits"),
     "db": ("db", "runtime.limits"),

@@ -84,6 +84,15 @@ class Tunnel:
         at = f" {self._address.url}" if self._address else ""
         return f"<tunnel {self.engine.name}: {self.state}{at}, users: {self._users}, {dict(self.counts)}>"
 
+    @property
+    def users(self) -> int:
+        return self._users
+
+    @property
+    def url(self) -> str:
+        """Where the calls were told to be; empty while nowhere."""
+        return self._address.url if self._address else ""
+
     # --- What calls ask.
 
     @contextmanager

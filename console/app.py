@@ -1,0 +1,146 @@
+"""The console door's app: the page, what it shows, the figures, and whether this process is ready.
+
+Nothing is kept for those who look: each page is sent the newest state twice a second, and reads of a call what is new
+since it last asked. A page that is slow gets fewer states; one that is gone is noticed at the next.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from console.stream import Pages, StateStream
+from console.view import CallReader, Process, row
+from runtime import limits
+
+_FOLDER: Final = Path(__file__).parent
+_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Demo = Callable[[], Awaitable[bool]]
+"""Begin another demo call; False when one is running."""
+
+
+def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
+    app = QuartTrio("console")
+    pages = Pages()
+    _serve_files(app)
+    _serve_calls(app, process)
+
+    @app.get("/events")
+    async def events() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
+        if pages.full:
+            return _error(503, f"{limits.CONSOLE_STREAMS} pages are open already: close one")
+        personal = request.args.get("personal") == "1" and process.house.settings.console_personal_data
+        reader = None
+        if (record := process.house.history.find(request.args.get("call", ""))) is not None:
+            reader = CallReader(record, personal, _whole_number(request.args.get("after", "0")))
+        body = StateStream(process, pages, reader, personal, demo is not None)
+        response = Response(body, content_type="text/event-stream")
+        response.timeout = None  # it lasts as long as the page is open
+        return response
+
+    @app.post("/demo")
+    async def another_demo() -> Response:
+        if demo is None:
+            return _error(404, "this process holds no demo calls: see `voice demo --console`")
+        if not await demo():
+            return _error(409, "a demo call is running")
+        return _json({"started": True}, 202)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:  # noqa: ASYNC124  # as above
+        page, content_type = process.house.metrics.page(request.headers.get("Accept", ""))
+        return Response(page, content_type=content_type)
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        await process.house.readiness.look()
+        why_not = process.house.readiness.why_not
+        return _json({"ready": not why_not, "why_not": why_not}, 503 if why_not else 200)
+
+    @app.after_request
+    async def with_headers(response: Response) -> Response:  # noqa: ASYNC124  # as above
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.errorhandler(HTTPException)
+    async def refused(error: HTTPException) -> Response:  # noqa: ASYNC124  # as above
+        return _error(error.code or 400, (error.name or "error").lower())
+
+    return app
+
+
+def _serve_files(app: QuartTrio) -> None:
+    files = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
+
+    @app.get("/")
+    async def page() -> Response:
+        return await file("page.html")
+
+    @app.get("/<name>")
+    async def file(name: str) -> Response:  # noqa: ASYNC124  # as above
+        if name not in files:
+            return _error(404, "the console has no such page")
+        return Response(files[name], content_type=f"{_TYPES[Path(name).suffix]}; charset=utf-8")
+
+
+def _serve_calls(app: QuartTrio, process: Process) -> None:
+    history = process.house.history
+
+    @app.get("/calls")
+    async def calls() -> Response:  # noqa: ASYNC124  # as above
+        return _json({"calls": [row(record) for record in history]})
+
+    @app.get("/calls/<call_id>")
+    async def call(call_id: str) -> Response:  # noqa: ASYNC124  # as above
+        record = history.find(call_id)
+        personal = request.args.get("personal") == "1" and process.house.settings.console_personal_data
+        return _no_such_call() if record is None else _json(CallReader(record, personal).read())
+
+    @app.get("/calls/<call_id>/recording.wav")
+    async def recording(call_id: str) -> Response:
+        return await _recorded(process, call_id, ".wav", "audio/wav")
+
+    @app.get("/calls/<call_id>/waveform")
+    async def waveform(call_id: str) -> Response:
+        return await _recorded(process, call_id, ".json", "application/json")
+
+
+async def _recorded(process: Process, call_id: str, suffix: Literal[".wav", ".json"], content_type: str) -> Response:
+    recorder = process.house.recorder
+    path = recorder.find(call_id, suffix) if recorder is not None else None
+    if path is None:
+        return _error(404, "there is no recording of this call: RECORD_CALLS=on keeps them")
+    return Response(await trio.to_thread.run_sync(path.read_bytes), content_type=content_type)
+
+
+def _whole_number(raw: str) -> int:
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 10 else 0
+
+
+def _no_such_call() -> Response:
+    return _error(404, f"no such call: those that run and the last {limits.HISTORY_CALLS} are kept")
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value, enc_hook=str), status=status, content_type="application/json")
+
+
+def _error(status: int, line: str) -> Response:
+    return _json({"error": line}, status)
