@@ -41,6 +41,7 @@ def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
     pages = Pages()
     _serve_files(app)
     _serve_calls(app, process)
+    _serve_figures(app, process)
 
     @app.get("/events")
     async def events() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
@@ -63,17 +64,6 @@ def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
             return _error(409, "a demo call is running")
         return _json({"started": True}, 202)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:  # noqa: ASYNC124  # as above
-        page, content_type = process.house.metrics.page(request.headers.get("Accept", ""))
-        return Response(page, content_type=content_type)
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        await process.house.readiness.look()
-        why_not = process.house.readiness.why_not
-        return _json({"ready": not why_not, "why_not": why_not}, 503 if why_not else 200)
-
     @app.after_request
     async def with_headers(response: Response) -> Response:  # noqa: ASYNC124  # as above
         response.headers.update(_HEADERS)
@@ -84,6 +74,19 @@ def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
         return _error(error.code or 400, (error.name or "error").lower())
 
     return app
+
+
+def _serve_figures(app: QuartTrio, process: Process) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        page, content_type = await process.house.metrics.page(request.headers.get("Accept", ""))
+        return Response(page, content_type=content_type)
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        await process.house.readiness.look()
+        why_not = process.house.readiness.why_not
+        return _json({"ready": not why_not, "why_not": why_not}, 503 if why_not else 200)
 
 
 def _serve_files(app: QuartTrio) -> None:

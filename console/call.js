@@ -22,7 +22,7 @@ export function updateCall(model) {
   const counts = [...Object.entries(model.counts), ...Object.entries(model.summary || {}).map(([name, value]) => [`summary: ${name}`, value])];
   definitions(byId("counts"), COUNTS, counts.sort(([one], [other]) => one.localeCompare(other)));
   setText(byId("tree-when"), model.over ? "As it was at the end." : "As it is now.");
-  updateTree(byId("tree"), model.tree);
+  updateTree(byId("tree"), model.tree, "call");
 }
 
 function updateVerdict(model) {
@@ -69,7 +69,7 @@ function channels(row) {
     const unit = channel.unit === "seconds" ? " s" : "";
     const figure = (value) => (unit ? value.toFixed(2) : String(value));
     const waits = channel.waits ? `, full ${many(channel.waits, "time")}` : "";
-    const text = `${figure(channel.queued)} of ${channel.bound}${unit}, at most ${figure(channel.peak)}${unit}${waits}`;
+    const text = `${figure(channel.queued)} of ${channel.bound}${unit}, peak ${figure(channel.peak)}${unit}${waits}`;
     return [CHANNELS[name] || name, text, channel.waits ? "warn" : "", channel.queued / channel.bound];
   });
 }

@@ -13,7 +13,7 @@ export function updateHealth(health) {
   definitions(byId("health"), FACTS, facts.filter(Boolean));
   const why = (health.why_not || []).join("; ");
   say(byId("not-ready"), health.ready ? "" : `Not ready for calls: ${why || "nobody told why"}.`);
-  updateTree(byId("process-tree"), health.tree);
+  updateTree(byId("process-tree"), health.tree, "process");
 }
 
 function readiness(health) {

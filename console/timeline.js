@@ -156,6 +156,7 @@ export class Timeline {
   }
 
   #follow(wanted) {
+    console.log("FOLLOW", wanted, this.box.scrollLeft, this.drawnLeft, new Error().stack);
     this.following = wanted;
     this.update();
   }

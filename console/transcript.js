@@ -1,7 +1,7 @@
 // What was said, with tool calls where they happened. Appended to; a tool's answer is filled in where its call stands.
 
 import { byId, make, setAttribute, setText, show } from "./dom.js";
-import { at, named, shortly } from "./words.js";
+import { at, laidOut, named, shortly } from "./words.js";
 
 const MOST_ITEMS = 1000;
 const NEAR_THE_END_PIXELS = 40;
@@ -114,5 +114,5 @@ function updateTool(item, tool) {
   const words = { running: "runs …", unanswered: "was not answered", error: `error${took}`, answered: `answered${took}` };
   setText(item.querySelector(".outcome"), `${words[state]}${tool.duplicate ? " · a duplicate: the stored answer" : ""}`);
   const answer = failed ? tool.error : tool.result;
-  setText(item.querySelector(".answer"), answer === undefined || answer === null ? "" : shortly(answer, 4000));
+  setText(item.querySelector(".answer"), answer === undefined || answer === null ? "" : laidOut(answer));
 }

@@ -5,13 +5,14 @@ import { many } from "./words.js";
 
 const KEPT = new WeakMap(); // per list, its children by key
 
-export function updateTree(list, tree) {
-  updateChildren(list, tree ? [tree] : []);
+// `whole`: what a significant actor's end ends.
+export function updateTree(list, tree, whole) {
+  updateChildren(list, tree ? [tree] : [], whole);
 }
 
-function updateChildren(list, nodes) {
+function updateChildren(list, nodes, whole) {
   if (!KEPT.has(list)) KEPT.set(list, new Map());
-  keyed(list, KEPT.get(list), nodes, (node, index) => `${index} ${node.name}`, createNode, updateNode);
+  keyed(list, KEPT.get(list), nodes, (node, index) => `${index} ${node.name}`, createNode, (item, node) => updateNode(item, node, whole));
   show(list, nodes.length > 0);
 }
 
@@ -23,13 +24,13 @@ function createNode(node) {
   return item;
 }
 
-function updateNode(item, node) {
+function updateNode(item, node, whole) {
   const [, state, note] = item.firstElementChild.children;
   setText(state, node.state || "");
   setAttribute(state, "data-state", node.state || "");
   show(state, Boolean(node.state));
   const restarts = node.restarts ? [`restarted ${many(node.restarts, "time")}`] : [];
-  const significant = node.significant ? ["its end ends all"] : [];
+  const significant = node.significant ? [`its end ends the ${whole}`] : [];
   setText(note, [...significant, ...restarts].join(", "));
-  updateChildren(item.lastElementChild, node.children || []);
+  updateChildren(item.lastElementChild, node.children || [], whole);
 }

@@ -85,6 +85,18 @@ export function endingShort(end) {
   return String(end.reason).replaceAll("_", " ");
 }
 
+// A tool's answer, to be read: one line per value, what is inside of another further in.
+export function laidOut(value, indent = "") {
+  if (value === null || typeof value !== "object") return `${indent}${value}`;
+  const lines = Object.entries(value).map(([name, inner]) => {
+    const label = Array.isArray(value) ? "–" : `${name}:`;
+    const nested = inner !== null && typeof inner === "object" && Object.keys(inner).length > 0;
+    if (!nested) return `${indent}${label} ${typeof inner === "object" && inner !== null ? JSON.stringify(inner) : inner}`;
+    return `${indent}${label}\n${laidOut(inner, `${indent}  `)}`;
+  });
+  return lines.join("\n");
+}
+
 export function shortly(value, most = 120) {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;

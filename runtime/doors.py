@@ -74,6 +74,8 @@ def _prompt(path: Path) -> str:
     except OSError as exc:
         line = f"AGENT_DESC: cannot read the assistant's instructions in {path}: {exc.strerror}; create the file"
         raise StartError(line) from exc
+    except UnicodeDecodeError as exc:
+        raise StartError(f"AGENT_DESC: {path} is not UTF-8 text: save it as UTF-8") from exc
     if not prompt:
         raise StartError(f"AGENT_DESC: {path} is empty: write the assistant's instructions there")
     return prompt
@@ -146,6 +148,7 @@ async def open_doors(
         doors = Doors(f"ws://{at}/voice", str(webhook), house, process, _console_url(settings, listeners))
         if listeners.console:
             await _start_console(doors, listeners.console, switchboard, demo)
+        await _start_recorder(process, house)
         await _start_all(process, house, tunnel, HttpDoor(webhook_app(house), listeners.webhook), voice)
         opened = True
         yield doors
@@ -191,6 +194,17 @@ async def _start_console(
     await process.start("ConsoleDoor", lambda: door, significant=True)
 
 
+async def _start_recorder(process: Supervisor, house: House) -> None:
+    if (recorder := house.recorder) is not None:
+        await process.start(
+            "Recorder",
+            lambda: recorder,
+            restart=Restart(),
+            finish=recorder.close,
+            stop_seconds=limits.RECORD_STOP_SECONDS,
+        )
+
+
 async def _start_all(
     process: Supervisor, house: House, tunnel: Tunnel | None, webhook: HttpDoor, voice: VoiceDoor
 ) -> None:
@@ -211,14 +225,6 @@ async def _start_all(
     )
     if (gateway := house.gateway) is not None:
         await process.start("GatewayRegistrar", lambda: gateway, restart=Restart())
-    if (recorder := house.recorder) is not None:
-        await process.start(
-            "Recorder",
-            lambda: recorder,
-            restart=Restart(),
-            finish=recorder.close,
-            stop_seconds=limits.RECORD_STOP_SECONDS,
-        )
     await process.start("LedgerPurger", lambda: LedgerPurger(house.database), restart=Restart())
     await process.start(
         "VapiCalls",

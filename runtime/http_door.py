@@ -89,8 +89,8 @@ class HttpDoor:
     app: Any
     listeners: list[trio.SocketListener]
     guard: Callable[[Any], Any] = Guard
-    most: int = limits.WEBHOOK_CONNECTIONS
-    idle_seconds: float | None = limits.HTTP_IDLE_SECONDS
+    most: int = attrs.field(factory=lambda: limits.WEBHOOK_CONNECTIONS)
+    idle_seconds: float | None = attrs.field(factory=lambda: limits.HTTP_IDLE_SECONDS)
 
     async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         give_apps_an_inbox()

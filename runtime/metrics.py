@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 
 import attrs
 import prometheus_client
+import trio
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -46,6 +47,7 @@ TOOL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 LOOP_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 FILL_SECONDS: Final = (0.02, 0.04, 0.1, 0.2, 0.3, 0.4, 0.5, 1, 2.5, 5, 10)
 QUEUE_POSTS: Final = (1, 2, 4, 8, 16)
+_END: Final = b"# EOF\n"
 
 
 def _histogram(name: str, help_line: str, buckets: Iterable[float], *labels: str) -> Any:
@@ -172,22 +174,35 @@ class Metrics:
         SWITCHBOARD_TIMED_WAKES. With the loop's lag it is what a frame waits in this process."""
         self._switchboard.observe(seconds)
 
-    def page(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type: OpenMetrics where `Accept` names it, else the text format."""
-        if "application/openmetrics-text" in accept:
-            page: bytes = openmetrics.generate_latest(_Shown(self.registry))  # type: ignore[no-untyped-call]
-            return page, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(_Shown(self.registry)), CONTENT_TYPE_PLAIN_0_0_4
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type: OpenMetrics where `Accept` names it, else the text format.
+
+        The calls have their turn behind each family: all of it at once would hold them up for milliseconds.
+        """
+        in_openmetrics = "application/openmetrics-text" in accept
+        pieces = []
+        for family in self.registry.collect():
+            pieces.append(_rendered(family, in_openmetrics))
+            await trio.lowlevel.checkpoint()
+        if in_openmetrics:
+            return b"".join([*pieces, _END]), openmetrics.CONTENT_TYPE_LATEST
+        return b"".join(pieces), CONTENT_TYPE_PLAIN_0_0_4
 
 
 @attrs.frozen
-class _Shown(Collector):
-    """All that is registered, without the time at which each figure was first seen: it would double the page, and
+class _Alone(Collector):
+    """One family, without the time at which each figure was first seen: it would double the page, and
     process_start_time_seconds says when they all began."""
 
-    registry: CollectorRegistry
+    family: Metric
 
     def collect(self) -> Iterable[Metric]:
-        for family in self.registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
+        self.family.samples = [one for one in self.family.samples if not one.name.endswith("_created")]
+        return (self.family,)
+
+
+def _rendered(family: Metric, in_openmetrics: bool) -> bytes:
+    if in_openmetrics:
+        text: bytes = openmetrics.generate_latest(_Alone(family))  # type: ignore[no-untyped-call]
+        return text.removesuffix(_END)
+    return generate_latest(_Alone(family))

@@ -1,7 +1,7 @@
 """What Prometheus is shown of a house, read at the moment it asks.
 
-It is read without an await: while a call ends, its counts are either still its own or already in the totals, so that
-no counter falls.
+All counts of calls are read in one step: while a call ends, they are either still its own or already in the totals, so
+that no counter falls. The families are asked for one by one, and calls go on in between.
 """
 
 import platform

@@ -9,6 +9,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
+from math import log10
 from typing import Final
 
 import attrs
@@ -26,8 +27,12 @@ CHANNELS: Final = 2
 WAV_HEADER_BYTES: Final = 44
 PEAK_STRIDE: Final = 4
 """Every so many samples one is looked at for the waveform: 6,000 a second are enough for a picture of speech."""
-PERCENT: Final = bytes(round(100 * min(high, 255 - high) / 127) for high in range(256))
-"""Per high byte of a sample, its magnitude in percent of full scale."""
+QUIETEST_DB: Final = -60.0
+LOUDNESS: Final = bytes(
+    round(100 * (1 - 20 * log10(magnitude / 128) / QUIETEST_DB)) if magnitude else 0
+    for magnitude in (min(high, 255 - high) for high in range(256))
+)
+"""Per high byte of a sample, how loud it is: 100 is full scale, 0 is QUIETEST_DB; below -42 dB, all is silence."""
 
 
 def windows(messages: Iterable[Message]) -> Iterator[bytes]:
@@ -70,11 +75,11 @@ def stereo(left: bytes, right: bytes) -> bytes:
 
 
 def peaks(pcm: bytes) -> bytes:
-    """Per STEP_BYTES the highest magnitude, 0 to 100 % of full scale, linear."""
+    """How loud the loudest sample of each STEP_BYTES is (LOUDNESS)."""
     if pcm == SILENCE:
         return bytes(WINDOW_BYTES // STEP_BYTES)
     step = STEP_BYTES // limits.SAMPLE_BYTES // PEAK_STRIDE
-    levels = pcm[1 :: limits.SAMPLE_BYTES * PEAK_STRIDE].translate(PERCENT)
+    levels = pcm[1 :: limits.SAMPLE_BYTES * PEAK_STRIDE].translate(LOUDNESS)
     return bytes([max(levels[begin : begin + step]) for begin in range(0, len(levels), step)])
 
 
@@ -88,8 +93,8 @@ class Waveform:
     """Of one side."""
 
     def json(self) -> bytes:
-        """{"step_seconds": 0.05, "seconds": 12.3, "caller": [0..100, …], "agent": [0..100, …]}: peaks in percent of
-        full scale, linear, both of one length; WAVEFORM_STEPS at most, by wider steps."""
+        """{"step_seconds": 0.05, "seconds": 12.3, "caller": [0..100, …], "agent": [0..100, …]}: the peak of each step,
+        on a scale of decibels (LOUDNESS), both sides of one length; WAVEFORM_STEPS at most, by wider steps."""
         merged = max(1, -(-len(self.caller) // limits.WAVEFORM_STEPS))
         told = {
             "step_seconds": round(limits.WAVEFORM_STEP_SECONDS * merged, 3),

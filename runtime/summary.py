@@ -1,12 +1,13 @@
 """The summary of a call that is over: what one asks first, in one line of the log."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from runtime import limits
 from runtime.record import CallRecord, Ending
 
 # What was not passed on, by the name it has in the call's counts.
-DROPS = {
+DROPS: Final[Mapping[str, str]] = {
     "setup_bytes_discarded": "before_vapi_listened",
     "uplink_bytes_discarded": "towards_vapi",
     "downlink_bytes_discarded": "towards_the_caller",

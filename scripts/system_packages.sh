@@ -13,6 +13,7 @@ want sshd openssh-server
 want ssh openssh-client
 want nginx nginx-light
 want haproxy haproxy
+want chromium chromium
 
 if [ -z "$missing" ]; then
     echo "system-packages: nothing is missing"

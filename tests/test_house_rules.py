@@ -45,6 +45,8 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "tools/execution.py:answer": "the tool-call barrier",
         "actors/call_register.py:_tell": "an actor barrier round the news of one call",
         "actors/vapi_calls.py:_guarded": "an actor barrier round the work on one call",
+        "runtime/recorder.py:_guarded": "an actor barrier round the work on one recording",
+        "runtime/doctor/examination.py:_guarded": "the check's barrier: what one meets must not hide the others' rows",
         "simulation/http_server.py:serve_http_connection": "the simulation's connection barrier",
         "simulation/loopback.py:serve": "the simulation's connection barrier",
         "simulation/vapi_cloud.py:_serve_socket": "the simulation's connection barrier",
@@ -55,7 +57,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "fuzz/batch.py:run_cases": "what falls out of the doors is what is looked for",
     },
     "environment": {
-        "runtime/settings.py:read_settings": "the one place",
+        "runtime/settings.py:read_environment": "the one place",
         "db/embedded.py:_open": "a child process's environment",
         "bench/processes.py:open_program": "a child process's environment",
         "stress/programs.py:open_program": "a child process's environment",

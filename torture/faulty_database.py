@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import trio
 
-from db.door import Answer, Database, DatabaseUnavailable, Effect, KnownCall, Work
+from db.door import Answer, Database, DatabaseUnavailable, Effect, KnownCall, PoolStatistics, Work
 
 
 class BrokenDriver(Exception):
@@ -82,3 +82,6 @@ class FaultyDatabase:
     async def ping(self) -> None:
         await self._trouble()
         await self.inner.ping()
+
+    def statistics(self) -> PoolStatistics:
+        return self.inner.statistics()

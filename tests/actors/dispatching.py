@@ -37,9 +37,18 @@ class Dispatching:
     record: CallRecord
     reports: Reports
     supervisor: Supervisor
-    entries: list[Any]
+    log: list[Any]
     trace: list[Event]
     _posts: Any
+
+    @property
+    def entries(self) -> list[Any]:
+        """What was logged beside the line of each answered call."""
+        return [entry for entry in self.log if entry["event"] != "tool_call"]
+
+    @property
+    def audit(self) -> list[Any]:
+        return [entry for entry in self.log if entry["event"] == "tool_call"]
 
     async def post(self, *calls: ToolCall) -> list[ToolAnswer]:
         pending = arriving_now(calls)

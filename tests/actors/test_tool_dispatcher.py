@@ -10,6 +10,7 @@ from db.memory import open_memory_database
 from runtime.tool_posts import PendingPost, ToolCall
 from tests.actors.dispatching import FREEZE, Dispatching, Reports, call, dispatching, lasting
 from tests.fakes import FakeHttp, arriving_now, captured_log, new_record
+from tools.policy import tools_under
 from tools.registry import bank_tools
 
 
@@ -93,6 +94,27 @@ async def test_model_is_told_what_is_wrong_when_it_calls_a_tool_wrongly(asked: T
     assert again == answer
     assert d.reports.told == [(asked.name, asked.arguments, {"error": answer.error})], "told once"
     assert d.entries == []
+
+
+async def test_each_answered_call_leaves_one_line_with_what_was_asked_and_no_personal_data() -> None:
+    who = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "+15035550121"}
+    async with dispatching(tools_under("verified")) as d:
+        await d.post(call("a", "verify_caller", **who), call("b", **FREEZE), call("b", **FREEZE))
+        await d.post(
+            call("c", "display_user_info", user_id=3, note="call me on 212 555 0121", more=[1], **{"x" * 999: 1})
+        )
+    assert [(line["tool"], line["tool_call_id"], line["outcome"]) for line in d.audit] == [
+        ("verify_caller", "a", "result"),
+        ("change_card_status", "b", "result"),
+        ("change_card_status", "b", "duplicate"),
+        ("display_user_info", "c", "error"),
+    ]
+    assert all(line["log_level"] == "info" and line["ledger"] == d.record.ledger_id for line in d.audit)
+    assert d.audit[1]["arguments"] == FREEZE
+    told = repr(d.audit)
+    assert not any(word in told for word in ("Dana", "Whitfield", "555", "0121"))
+    assert d.audit[3]["arguments"]["more"] == "[list]"
+    assert len(told) < 3_000, "whatever the model sends, a line stays a line"
 
 
 async def test_dispatcher_ends_when_its_channel_ends() -> None:

@@ -4,7 +4,8 @@ from datetime import date
 
 import pytest
 
-from db.door import Answer, BadDatabaseUrl, check_database_url, issued_last4, renewed
+from db.door import Answer, BadDatabaseUrl, check_database_url
+from db.issuing import issued_last4, renewed
 from db.pool import open_database
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import trio
 
-from db.door import Answer, Database, DatabaseUnavailable, Effect, KnownCall, Work
+from db.door import Answer, Database, DatabaseUnavailable, Effect, KnownCall, PoolStatistics, Work
 from runtime import limits
 
 
@@ -73,6 +73,9 @@ class SlowDatabase:
     async def ping(self) -> None:
         self._be_there()
         await self.inner.ping()
+
+    def statistics(self) -> PoolStatistics:
+        return self.inner.statistics()
 
 
 @attrs.define(eq=False)

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from actors.actor_socket_reader import ActorSocketReader
@@ -78,7 +79,7 @@ async def test_call_ends_and_no_other_does_when_an_actor_raises(
         async with stage.live_call(speaks=True) as call, trio.open_nursery() as nursery:
             nursery.start_soon(hold_another)
             mistakes.of = call.record
-            with capture_logs() as logs:
+            with capture_logs(processors=[merge_contextvars]) as logs:
                 mistakes.left = 1
                 await stage.world.until(lambda: not mistakes.left, 10)
                 await call.gone(AT_ONCE_SECONDS)
@@ -107,7 +108,7 @@ async def test_caller_notices_nothing_when_the_dispatcher_raises(monkeypatch: py
     mistakes.put_into(monkeypatch, ToolDispatcher, "_answer")
     async with open_stage() as stage:
         ask_for_a_tool(stage, 1 + limits.RESTARTS + 1)
-        with capture_logs() as logs:
+        with capture_logs(processors=[merge_contextvars]) as logs:
             async with stage.call(speaks=True) as call:
                 call.record.reported["proved before"] = "done"
                 mistakes.of, mistakes.left = call.record, limits.RESTARTS
@@ -128,7 +129,7 @@ async def test_call_ends_when_the_dispatcher_raises_beyond_its_budget(monkeypatc
     mistakes.put_into(monkeypatch, ToolDispatcher, "_answer")
     async with open_stage() as stage:
         ask_for_a_tool(stage, limits.RESTARTS + 2)
-        with capture_logs() as logs:
+        with capture_logs(processors=[merge_contextvars]) as logs:
             async with stage.call() as call:
                 mistakes.of, mistakes.left = call.record, limits.RESTARTS + 1
                 await call.live()
@@ -147,7 +148,7 @@ async def test_tools_answer_errors_and_recover_when_the_database_goes_away() -> 
         database = SlowDatabase(memory, before_seconds=0.5)
         async with open_stage(database=database) as stage:
             ask_for_a_tool(stage, 6)
-            with capture_logs() as logs:
+            with capture_logs(processors=[merge_contextvars]) as logs:
                 async with stage.live_call(speaks=True) as call:
                     await stage.world.until(lambda: len(heard(call)) == 2)
                     database.away = True
@@ -166,7 +167,7 @@ async def test_stuck_commit_is_waited_for_and_nothing_is_an_error_when_the_calle
         database = StuckAtCommit(memory)
         async with open_stage(database=database) as stage:
             ask_for_a_tool(stage)
-            with capture_logs() as logs:
+            with capture_logs(processors=[merge_contextvars]) as logs:
                 async with stage.live_call() as call:
                     await stage.world.until(database.stuck.is_set)
                     hung_up_at = trio.current_time()
@@ -186,7 +187,7 @@ async def test_reports_are_kept_up_to_the_bound_and_then_dropped_and_counted_whe
         ask_for_a_tool(stage, tools)
         engine, counts = stage.world.engine, stage.world.doors.house.reporter.counts
         stage.network.refused.add(engine.port)
-        with capture_logs() as logs:
+        with capture_logs(processors=[merge_contextvars]) as logs:
             async with stage.live_call(speaks=True) as call:
                 await stage.world.until(lambda: call.record.counts["tails"], 10)
                 assert not call.closed.is_set()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import strategies as st
 
 from runtime.errors import SettingsError
+from runtime.setting_rows import SettingRow, row_as_json, setting_rows
 from runtime.setting_values import Bind
-from runtime.settings import Settings, describe, read_settings
+from runtime.settings import Reading, Settings, read_environment, read_settings
 
 SECRETS = {
     "VAPI_API_KEY": "key-93481",
@@ -113,26 +114,54 @@ def test_public_url_may_be_http_when_it_is_this_machine(tmp_path: Path) -> None:
     assert read(tmp_path, PUBLIC_BASE_URL="https://bank.example/a/").public_base_url == "https://bank.example/a"
 
 
+def rows(reading: Reading) -> dict[str, SettingRow]:
+    return {row.variable: row for row in setting_rows(reading)}
+
+
+def reading(folder: Path, **environ: str) -> Reading:
+    return read_environment(environ, state_folder=folder)
+
+
 def test_secrets_are_never_shown_when_settings_are_listed_or_printed(tmp_path: Path) -> None:
-    settings = read(tmp_path, **SECRETS)
-    assert settings.database_url == SECRETS["DATABASE_URL"]
-    shown = f"{settings!r} {describe(settings)}"
+    read_all = reading(tmp_path, **SECRETS)
+    assert read_all.settings.database_url == SECRETS["DATABASE_URL"]
+    listed = rows(read_all)
+    shown = f"{read_all!r} {listed}"
     for secret in ("key-93481", "pass-93481", "hook-93481"):
         assert secret not in shown
-    rows = {row[0]: row for row in describe(settings)}
-    assert {rows[name][1:3] for name in SECRETS} == {("********", "environment")}
+    assert {(listed[name].value, listed[name].origin) for name in SECRETS} == {("********", "environment")}
 
 
 def test_secrets_that_are_not_set_are_listed_as_empty(tmp_path: Path) -> None:
-    rows = {row[0]: row for row in describe(read(tmp_path))}
-    assert {rows[name][1:3] for name in SECRETS} == {("", "default")}
+    listed = rows(reading(tmp_path))
+    assert {(listed[name].value, listed[name].origin) for name in SECRETS} == {("", "default")}
 
 
-def test_listing_tells_where_each_value_came_from(tmp_path: Path) -> None:
-    rows = {row[0]: row for row in describe(read(tmp_path, PORT="0", WEBHOOK_PORT="9000"))}
-    assert rows["PORT"][1:3] == ("0", "environment")
-    assert rows["WEBHOOK_BIND"][1:3] == ("127.0.0.1:9000", "WEBHOOK_PORT")
-    assert rows["POD_ID"][2] == str(tmp_path / "pod_id")
+def test_listing_tells_where_each_value_came_from_and_what_it_would_be(tmp_path: Path) -> None:
+    listed = rows(reading(tmp_path, PORT="0", WEBHOOK_PORT="9000", RECORD_CALLS="on"))
+    assert (listed["PORT"].value, listed["PORT"].origin, listed["PORT"].default) == ("0", "environment", "8008")
+    assert (listed["WEBHOOK_BIND"].value, listed["WEBHOOK_BIND"].origin) == ("127.0.0.1:9000", "WEBHOOK_PORT")
+    assert (listed["RECORD_CALLS"].value, listed["RECORD_CALLS"].default) == ("on", "off")
+    assert listed["POD_ID"].origin == str(tmp_path / "pod_id")
+    assert all(row.meaning for row in listed.values())
+
+
+def test_listing_goes_on_behind_each_wrong_value_and_says_what_is_wrong(tmp_path: Path) -> None:
+    wrong = {"PORT": "eighty", "CONSOLE_PORT": "x", "WEBHOOK_KEY": "hunter2", "POD_ID": "Pod 1"}
+    read_all = reading(tmp_path, **wrong, MAX_CALLS="7")
+    listed = rows(read_all)
+    assert set(read_all.wrong) == {"PORT", "CONSOLE_BIND", "WEBHOOK_KEY", "POD_ID"}
+    assert (listed["MAX_CALLS"].value, listed["MAX_CALLS"].wrong) == ("7", "")
+    assert (listed["PORT"].value, listed["PORT"].wrong[:13]) == ("", "PORT='eighty'")
+    assert (listed["CONSOLE_BIND"].origin, listed["CONSOLE_BIND"].wrong[:17]) == ("CONSOLE_PORT", "CONSOLE_PORT='x' ")
+    assert listed["WEBHOOK_KEY"].wrong.startswith("WEBHOOK_KEY is too weak")
+    assert "hunter2" not in str(listed)
+    assert read_all.settings.port == 8008
+
+
+def test_listing_as_json_has_null_for_what_is_not_there(tmp_path: Path) -> None:
+    row = row_as_json(rows(reading(tmp_path))["TUNNEL_URL"])
+    assert (row["variable"], row["value"], row["default"], row["wrong"]) == ("TUNNEL_URL", None, None, None)
 
 
 def test_pod_id_is_kept_when_the_process_starts_again(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ForwardRef, get_type_hints
 
 import attrs
 import httpx
+import pydantic
 import pytest
 import trio
+from pydantic.fields import FieldInfo
 from sdk_shapes import complaints
 from vapi_api import GREETING, QUICK, Api, call_body
 from vapi_peers import dialled, open_webhook, until_over
@@ -91,12 +93,12 @@ async def test_sdks_client_and_types_agree_with_the_cloud_but_for_what_is_known(
 
     One test, because the import takes seconds.
     """
+    build_types_when_used(monkeypatch)
     api.cloud.behaviour = QUICK_TURNS
     await sync_client_makes_reads_lists_renames_and_deletes(api)
     await async_client_makes_and_lists(api)
     findings = Findings()
     await look_at_requests_and_replies(api, findings)
-    leave_types_unbuilt(monkeypatch)
     await look_at_messages(api, findings)
     listed = {
         (where, what)
@@ -108,13 +110,30 @@ async def test_sdks_client_and_types_agree_with_the_cloud_but_for_what_is_known(
     assert listed - findings.found == set(), "differs no more: strike it off"
 
 
-def leave_types_unbuilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK builds a validator of every message for half a minute; only their fields are read here."""
-    from vapi.core import pydantic_utilities
-    from vapi.core.unchecked_base_model import UncheckedBaseModel
+def build_types_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK builds the validators of all its types as it imports them, for half a minute. So each is built when it
+    is asked for, once; what the fields are is known before, as it is in the SDK."""
+    from vapi.core import pydantic_utilities, unchecked_base_model
+    from vapi.core.unchecked_base_model import UncheckedBaseModel, parse_obj_as
+
+    def know_fields(model: type[pydantic.BaseModel], **_: Any) -> None:
+        fields = model.model_fields
+        unknown = {name: field for name, field in fields.items() if isinstance(field.annotation, ForwardRef)}
+        hints = get_type_hints(model, include_extras=True) if unknown else {}
+        for name, field in unknown.items():
+            if field.is_required():
+                fields[name] = FieldInfo.from_annotation(hints[name])
+            else:
+                fields[name] = FieldInfo.from_annotated_attribute(hints[name], field.default)
+
+    def build_and_parse(type_: Any, object_: Any) -> Any:
+        if isinstance(type_, type) and issubclass(type_, pydantic.BaseModel):
+            type_.model_rebuild(raise_errors=False)
+        return parse_obj_as(type_, object_)
 
     monkeypatch.setitem(UncheckedBaseModel.model_config, "defer_build", True)  # type: ignore[misc]
-    monkeypatch.setattr(pydantic_utilities, "update_forward_refs", lambda *_, **__: None)
+    monkeypatch.setattr(pydantic_utilities, "update_forward_refs", know_fields)
+    monkeypatch.setattr(unchecked_base_model, "parse_obj_as", build_and_parse)
 
 
 async def sync_client_makes_reads_lists_renames_and_deletes(api: Api) -> None:
