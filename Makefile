@@ -9,10 +9,13 @@ SOURCES := runtime console actors tools db simulation sandbox stress torture fuz
 SEEDS ?= 1000
 CASES ?= 100000
 
-.PHONY: demo test conversations torture planted fuzz bench check lint types unit install system-packages lock speech clean
+.PHONY: demo watch test conversations torture planted fuzz bench check lint types unit install system-packages lock speech clean
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
+
+watch: install ## the same behind the console's page, which begins more of them
+	@$(BIN)/voice demo --console
 
 test: install check unit ## lint, types and the whole test suite
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
-import trio
-from quart import Response, request
+from quart import Response, request, send_file
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -126,11 +125,17 @@ def _serve_calls(app: QuartTrio, process: Process) -> None:
 
 
 async def _recorded(process: Process, call_id: str, suffix: Literal[".wav", ".json"], content_type: str) -> Response:
+    """The file, or the range of it that was asked for: half an hour is 173 MB, and never all in memory."""
     recorder = process.house.recorder
     path = recorder.find(call_id, suffix) if recorder is not None else None
-    if path is None:
-        return _error(404, "there is no recording of this call: RECORD_CALLS=on keeps them")
-    return Response(await trio.to_thread.run_sync(path.read_bytes), content_type=content_type)
+    try:
+        if path is not None:
+            response = await send_file(path, mimetype=content_type, conditional=True)
+            response.timeout = None  # it takes as long as its reader
+            return response
+    except FileNotFoundError:
+        pass  # too old, and removed in this moment
+    return _error(404, "there is no recording of this call: RECORD_CALLS=on keeps them")
 
 
 def _whole_number(raw: str) -> int:
