@@ -132,4 +132,5 @@ class ControlMessageWatcher:
             self.record.vapi_said_goodbye = True
             return Ending("vapi", "call_ended", detail=f"Vapi closed its socket ({closed.code})")
         self.record.event("vapi", "lost", code=closed.code, reason=closed.reason)
-        return Ending("vapi", "vapi_lost", 1011, f"Vapi's socket broke ({closed.code} {closed.reason})".strip())
+        how = f"{closed.code} {closed.reason}".strip()
+        return Ending("vapi", "vapi_lost", 1011, f"Vapi's socket broke ({how})")

@@ -53,12 +53,13 @@ function running(row) {
 
 function figures(row, summary) {
   const latency = row.turn_latency_ms;
+  const none = row.phase === "over" ? "none" : "none yet";
   const took = summary?.setup_seconds;
   return [
     [row.phase === "over" ? "Lasted" : "Age", age(row.age_seconds)],
     ["Turns", row.turns],
-    ["Turn latency", latency ? ms(latency.last) : "none yet"],
-    ["Median, most", latency ? `${ms(latency.median)}, ${ms(latency.most)}` : "none yet"],
+    ["Turn latency", latency ? ms(latency.last) : none],
+    ["Median, most", latency ? `${ms(latency.median)}, ${ms(latency.most)}` : none],
     ["Tool calls", row.tools],
     ...(took === undefined || took === null ? [] : [["Set up in", ms(took * 1000)]]),
   ];

@@ -1,7 +1,7 @@
 // The list of calls: those that run, then those that are over. One tab stop; arrows move in it, Enter chooses.
 
 import { byId, keyed, make, setAttribute, setText, setWidth, show } from "./dom.js";
-import { CHANNELS, age, clock, endingShort, many, ms, phase } from "./words.js";
+import { CHANNELS, age, clock, ending, many, ms, phase } from "./words.js";
 
 const QUIETEST_DB = -60;
 
@@ -97,7 +97,8 @@ function createRow(row, kind) {
   node.tabIndex = -1;
   const head = make("div", "line");
   const parts = { node, state: make("span", "state"), name: make("span", "id", row.id), age: make("span", "age") };
-  head.append(parts.state, parts.name, make("span", "spring"), parts.age);
+  parts.doing = make("span", "doing");
+  head.append(parts.state, parts.name, parts.doing, parts.age);
   node.append(head);
   node.parts = parts;
   return node;
@@ -146,8 +147,8 @@ function updateRunning(parts, row) {
     setAttribute(fill, "data-full", share >= 0.8 ? "yes" : "no");
   }
   const speaks = (row.speaking || []).map((who) => `${who} speaks`).join(", ");
-  const doing = row.tool_running ? `${row.tool_running} runs` : speaks || "nobody speaks";
-  setText(parts.figures, [doing, ...figures(row)].join(" · "));
+  setText(parts.doing, row.tool_running ? `${row.tool_running} runs` : speaks);
+  setText(parts.figures, figures(row).join(" · "));
 }
 
 function createOver(row) {
@@ -164,7 +165,7 @@ function updateOver(parts, row) {
   setText(parts.state, phase(row));
   parts.started ??= row.started;
   setText(parts.age, clock(parts.started));
-  setText(parts.why, endingShort(row.ending));
+  setText(parts.why, row.ending ? ending(row.ending).sentence : "Nobody told why it ended.");
   const recorded = row.recording === "ready" ? ["recorded"] : [];
   setText(parts.figures, [age(row.age_seconds), ...figures(row), ...recorded].join(" · "));
 }

@@ -40,7 +40,7 @@ export class Timeline {
   }
 
   choose(model) {
-    Object.assign(this, { model, scale: null, cursor: 0, moved: false, hovered: null, following: true, drawnLeft: 0 });
+    Object.assign(this, { model, scale: null, cursor: 0, moved: false, hovered: null, following: true });
     this.box.scrollLeft = 0;
     this.redraw();
   }
@@ -73,8 +73,8 @@ export class Timeline {
     const offset = (fixed - this.#left()) * this.#scale();
     this.scale = scale;
     this.#extend();
-    this.box.scrollLeft = fixed * scale - offset;
-    this.drawnLeft = this.box.scrollLeft;
+    if (this.#atEnd) this.box.scrollLeft = this.box.scrollWidth;
+    else this.box.scrollLeft = fixed * scale - offset;
     this.redraw();
   }
 
@@ -107,6 +107,11 @@ export class Timeline {
     return this.model.over ? fitting : LIVE_SCALE;
   }
 
+  // Whether what is shown is held at the end of a running call.
+  get #atEnd() {
+    return this.following && this.model !== null && !this.model.over;
+  }
+
   #left() {
     return this.box.scrollLeft / this.#scale();
   }
@@ -121,8 +126,7 @@ export class Timeline {
     const width = this.#width();
     if (!this.model || width === 0) return;
     this.#extend();
-    if (this.following && !this.model.over) this.box.scrollLeft = this.box.scrollWidth;
-    this.drawnLeft = this.box.scrollLeft;
+    if (this.#atEnd) this.box.scrollLeft = this.box.scrollWidth;
     this.canvas.style.width = `${width}px`;
     draw(this.canvas, this.model, {
       width, left: this.#left(), scale: this.#scale(), cursor: this.cursor, hover: this.hovered, colours: this.colours,
@@ -151,12 +155,11 @@ export class Timeline {
 
   #scrolled() {
     // Scrolled back by hand: no longer pulled to the end.
-    if (this.model && !this.model.over && this.box.scrollLeft < this.drawnLeft - 2) this.#follow(false);
+    if (this.#atEnd && this.box.scrollLeft + this.#width() < this.box.scrollWidth - 2) this.#follow(false);
     this.redraw();
   }
 
   #follow(wanted) {
-    console.log("FOLLOW", wanted, this.box.scrollLeft, this.drawnLeft, new Error().stack);
     this.following = wanted;
     this.update();
   }

@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import msgspec
-import trio
 
 from runtime import limits
 from runtime.house import House
@@ -97,14 +96,13 @@ def _pool(house: House) -> dict[str, Any]:
 
 def row(record: CallRecord) -> dict[str, Any]:
     """One call in a line."""
-    story, now = record.story, trio.current_time()
-    ending = record.ending
+    story, ending = record.story, record.ending
     age_seconds = record.age_seconds
     return {
         "id": record.id,
         "vapi_call_id": record.vapi_call_id,
         "phase": "over" if ending is not None else record.phase,
-        "started": round(time.time() - (now - record.started_at), 2),
+        "started": round(record.began_at, 2),
         "age_seconds": round(age_seconds, 2),
         "peer": record.peer,
         "protocol": record.protocol,

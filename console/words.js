@@ -78,13 +78,6 @@ export function ending(end) {
   return { sentence, detail: String(end.detail || ""), hint, told: `Told to the caller: ${end.code} ${reason}. Ended by: ${end.by}.` };
 }
 
-// One line of a past call in the list.
-export function endingShort(end) {
-  if (!end) return "ended, nobody told why";
-  if (end.reason === "call_ended") return end.by === "vapi" ? "ended by Vapi" : `ended by the ${end.by}`;
-  return String(end.reason).replaceAll("_", " ");
-}
-
 // A tool's answer, to be read: one line per value, what is inside of another further in.
 export function laidOut(value, indent = "") {
   if (value === null || typeof value !== "object") return `${indent}${value}`;

@@ -29,6 +29,7 @@ from runtime.settings import Settings, TailMode, read_settings
 from runtime.voice_ws import VoiceProtocol
 from simulation import events as simulated
 from simulation.artifacts import write_artifacts
+from simulation.behaviour import Behaviour
 from simulation.caller import Caller
 from simulation.caller_report import CallerReport
 from simulation.checks import Check, check_expectations, tables_of
@@ -195,10 +196,13 @@ async def _open_stage(options: DemoOptions, scenario: Scenario, screen: Screen, 
     database = await world.enter_async_context(open_database(bank.url))
     screen.step("opening the simulated Vapi cloud and engine …")
     engine = await world.enter_async_context(open_engine(on_event=screen.on_engine_event))
-    speech = Speech(scenario.path.parent / "audio")
-    cloud = await world.enter_async_context(
-        open_vapi_cloud(agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines)
+    engine.delay_seconds = scenario.faults.engine.get("delay_seconds", 0.0)
+    engine.fail_status = scenario.faults.engine.get("fail_status")
+    speech, behaviour = Speech(scenario.path.parent / "audio"), Behaviour(**scenario.faults.vapi)
+    opening = open_vapi_cloud(
+        agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines, behaviour=behaviour
     )
+    cloud = await world.enter_async_context(opening)
     return Stage(options, scenario, screen, speech, bank, database, engine, cloud)
 
 

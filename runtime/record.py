@@ -99,6 +99,8 @@ class CallRecord:
     peaks: dict[str, float] = attrs.field(factory=dict)
     started_at: float = attrs.field(factory=trio.current_time)
     masker: Masker = attrs.field(factory=Masker, repr=False)
+    began_at: float = attrs.field(factory=time.time)
+    """As the wall's clock had it: unix seconds."""
     peer: str = ""
     protocol: str = ""
     story: CallStory = attrs.field(factory=CallStory, repr=False)
