@@ -102,7 +102,9 @@ async def _open_vapi(
             opening = house.vapi_calls.call(record, house.call_request(record, base_url), nursery)
             return await vapi_side.enter_async_context(opening)
     except trio.TooSlowError:
-        raise NoAnswer("vapi_down", f"Vapi was not ready within {most_seconds:g} s") from None
+        waited = f"Vapi was not ready within {most_seconds:g} s (a free slot, its answer to POST /call, its WebSocket)"
+        line = f"{waited}: look at VAPI_SLOTS, at this machine's network and at Vapi's status page"
+        raise NoAnswer("vapi_down", line) from None
 
 
 @contextmanager

@@ -52,6 +52,14 @@ _MEANINGS: Final[tuple[tuple[type[BaseException], type[Exception]], ...]] = (
 )
 
 
+def not_connected(error: BaseException) -> BaseException:
+    """What `error`, met while a connection was made, means. If nobody answered, it asks whether the server is there."""
+    meant = translated(error, connection_lost=True) or error
+    if isinstance(error, OSError) and isinstance(meant, DatabaseUnavailable):
+        return DatabaseUnavailable(f"{meant.reason}; is the server of DATABASE_URL up?")
+    return meant
+
+
 def translated(error: BaseException, *, connection_lost: bool = False) -> Exception | None:
     """The error of ours that `error` means, or None if it is a mistake in our own use of the driver.
 

@@ -11,7 +11,7 @@ import trio
 
 from db.asyncio_loop import AsyncioLoop
 from db.door import DatabaseUnavailable
-from db.faults import FOREIGN, Collision, translated
+from db.faults import FOREIGN, Collision, not_connected, translated
 from runtime import limits
 
 
@@ -88,7 +88,7 @@ async def open_session(loop: AsyncioLoop, pool: Any) -> AsyncIterator[Session]:
         try:
             connection = await loop.call(acquire)
         except FOREIGN as error:
-            raise translated(error, connection_lost=True) or error from error
+            raise not_connected(error) from error
     if connection is None:
         raise DatabaseUnavailable(f"no connection in {limits.DATABASE_ACQUIRE_SECONDS} s")
     try:

@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 1 a run failed its checks, 2 wrong use or settings, 3 something
 outside is not reachable."""
 
+import errno
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -218,6 +219,8 @@ async def _outside_errors(main: Callable[[], Awaitable[Any]]) -> Any:
     except (SpeechError, StoreError, EmbeddedServerError, DatabaseUnavailable) as exc:
         raise SettingsError(str(exc)) from exc
     except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise StartError("the port is taken by another program: choose another with --port, or 0") from exc
         raise StartError(f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}") from exc
 
 

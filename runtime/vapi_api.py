@@ -174,8 +174,9 @@ def refusal(reply: Reply) -> NoAnswer:
     if reply.status == 400:
         return NoAnswer("vapi_rejected", f"Vapi refused the call's settings (400): {said}")
     if reply.status == 402:
-        return NoAnswer("vapi_rejected", f"Vapi wants payment first (402): {said}")
+        return NoAnswer("vapi_rejected", f"Vapi wants payment first (402): {said}; add credit in its dashboard")
     if reply.status == 413:
         return NoAnswer("vapi_rejected", f"Vapi found the request too large (413): shorten the prompt; {said}")
     cause = "vapi_down" if reply.status >= 500 or not isinstance(parsed, dict) else "vapi_rejected"
-    return NoAnswer(cause, f"Vapi answered POST /call with {reply.status}: {said}")
+    line = f"Vapi answered POST /call with {reply.status}: {said}"
+    return NoAnswer(cause, f"{line}; is VAPI_BASE_URL right?" if reply.status == 404 else line)

@@ -204,5 +204,6 @@ async def _shake_hands(url: str, line: Line, nursery: trio.Nursery) -> WebSocket
     if connection is not None:
         return _open_leg(connection, tasks, VapiWire(), limits.UPLINK_STALL_SECONDS)
     if tasks.rejections:
-        raise NoAnswer("vapi_rejected", f"Vapi's WebSocket answered {tasks.rejections[0].status_code}, not 101")
+        answered = f"Vapi's WebSocket answered {tasks.rejections[0].status_code}, not 101"
+        raise NoAnswer("vapi_rejected", f"{answered}: does a proxy on the way pass WebSockets on?")
     raise NoAnswer("vapi_down", "Vapi's WebSocket was reached but did not complete the handshake")

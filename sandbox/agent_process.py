@@ -155,14 +155,13 @@ def _environment(port: int, around: Surroundings, options: Options) -> Mapping[s
         "SIMULATION_ID": around.simulation_id,
         "DATABASE_URL": around.database_url,
         "TOOL_POLICY": around.policy,
+        "CONSOLE_BIND": "none",  # there may be several, and a `voice serve` beside them
     }
     if options.agent == "live":
         return ours | {"LOG_LEVEL": "debug"}  # it tells which calls it creates
     return ours | {
         "VOICE_HOST": "127.0.0.1",
         "WEBHOOK_PORT": "0",
-        "CONSOLE_BIND": "none",
-        "CONSOLE_PORT": "0",
         "POD_ID": f"{around.simulation_id}-{around.policy}",
         "VAPI_API_KEY": around.vapi_key,
         "VAPI_BASE_URL": around.vapi_url,

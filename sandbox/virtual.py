@@ -23,7 +23,6 @@ from simulation.network import VirtualNetwork
 from simulation.speech import Voice
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 from simulation.virtual_poller import VirtualPoller
-from torture.determinism import run_decided
 
 SIMULATION_ID = "sandbox"
 
@@ -39,6 +38,8 @@ class Props:
 
 def hold_virtually(task: Task, props: Props, options: Options, on_event: OnEvent | None = None) -> Held:
     """The conversation, its every draw decided by the task's seed. For a process without another Trio run."""
+    from torture.determinism import run_decided  # hypothesis takes a while, and nobody else here needs it
+
     gc.disable()  # what a conversation leaves is collected behind it
     try:
         held: Held = run_decided(task.seed, lambda _trace: _held(task, props, options, on_event), traced=False)

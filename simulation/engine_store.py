@@ -28,6 +28,7 @@ from simulation.engine_entries import (
 )
 
 Entry = EngineEvent | PostedTurns
+MEND = "; mend the line, or name another file"
 
 
 class StoreError(Exception):
@@ -85,7 +86,7 @@ def open_store(path: Path) -> Iterator[EngineStore]:
             # Without it a second engine would take a line that is being written for a broken one.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{path}: another engine writes to it") from None
+            raise StoreError(f"{path}: another engine writes to it; stop that one, or name another file") from None
         yield _read(EngineStore(path, descriptor))
     finally:
         os.close(descriptor)
@@ -140,21 +141,21 @@ def _entry_of(content: Any, place: str) -> Entry:
     :raises StoreError: it is none.
     """
     if content is None:
-        raise StoreError(f"{place}: not JSON")
+        raise StoreError(f"{place}: not JSON{MEND}")
     if not isinstance(content, dict):
-        raise StoreError(f"{place}: not a JSON object")
+        raise StoreError(f"{place}: not a JSON object{MEND}")
     head, body_key = {"simulation_id", "received_at", "mono"}, "event" if "event" in content else "turns"
     if set(content) != head | {body_key}:
-        raise StoreError(f"{place}: the keys must be simulation_id, received_at, mono and either event or turns")
+        raise StoreError(f"{place}: the keys must be simulation_id, received_at, mono and either event or turns{MEND}")
     simulation_id, received_at, mono = content["simulation_id"], content["received_at"], content["mono"]
     if not isinstance(simulation_id, str) or not isinstance(received_at, str):
-        raise StoreError(f"{place}: simulation_id and received_at must be strings")
+        raise StoreError(f"{place}: simulation_id and received_at must be strings{MEND}")
     if not is_mono(mono):
-        raise StoreError(f"{place}: mono must be CLOCK_MONOTONIC seconds")
+        raise StoreError(f"{place}: mono must be CLOCK_MONOTONIC seconds{MEND}")
     is_event = body_key == "event"
     body = content["event"] if is_event else {"turns": content["turns"]}
     if complaint := complaint_about(body) if is_event else complaint_about_turns(body):
-        raise StoreError(f"{place}: {complaint}")
+        raise StoreError(f"{place}: {complaint}{MEND}")
     if is_event:
         return EngineEvent(simulation_id, body, received_at, mono)
     return PostedTurns(simulation_id, turns_of(body), received_at, mono)

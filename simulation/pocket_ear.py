@@ -66,7 +66,7 @@ async def open_ear(processes: int = 1, threshold: float = THRESHOLD) -> AsyncIte
             for ready in [pool.submit(_load) for _ in range(processes)]:
                 await _result(ready)
         except BrokenProcessPool as error:
-            raise EarError(f"the ear's process does not start: {error}") from error
+            raise EarError(f"the ear's process does not start: {error}; use fewer --jobs, or --scripted") from error
         yield EarBeside(pool, threshold)
     finally:
         with trio.move_on_after(CLOSE_SECONDS, shield=True):

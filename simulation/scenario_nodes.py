@@ -67,6 +67,9 @@ class Reader:
             return yaml.constructor.SafeConstructor().construct_document(node)
         except yaml.MarkedYAMLError as error:
             raise self.fail(node, f"this value cannot be read: {error.problem}; write it plainly") from error
+        except (ValueError, KeyError, AttributeError) as error:  # PyYAML's, of `!!int x`, `!!bool x`, `!!timestamp x`
+            problem = "this value cannot be read: it is no such thing as its tag, or its look, says; write it plainly"
+            raise self.fail(node, problem) from error
 
     def table(self, node: Node, where: str) -> dict[str, Any]:
         """A mapping of names to plain values."""

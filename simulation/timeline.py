@@ -2,18 +2,19 @@
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from simulation.caller_report import CallerReport
 from simulation.measures import measure
 from simulation.pcm import FULL_SCALE, SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK = "#1f2933"
 FAINT = "#8a94a0"
@@ -61,6 +62,10 @@ class Picture:
 
 def draw(path: Path, picture: Picture) -> None:
     """Write the picture as PNG. Needs no display; leaves matplotlib's global state alone."""
+    import matplotlib  # takes half a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     seconds = max(1.0, len(picture.caller) / SAMPLE_RATE_HZ)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.color": INK}):
         figure = Figure(figsize=(min(24.0, max(11.0, seconds * 0.55)), 5.4), dpi=110, layout="constrained")
@@ -82,7 +87,7 @@ def draw(path: Path, picture: Picture) -> None:
         figure.savefig(path)
 
 
-def _title(figure: Figure, picture: Picture) -> None:
+def _title(figure: "Figure", picture: Picture) -> None:
     report = picture.report
     outcome = report.outcome.replace("_", " ")
     parts = (picture.scenario, outcome, f"{report.duration_seconds:.1f} s", picture.verdict)
@@ -90,7 +95,7 @@ def _title(figure: Figure, picture: Picture) -> None:
     figure.suptitle("   ·   ".join(parts), fontsize=12, fontweight="bold", color=colour, x=0.01, ha="left")
 
 
-def _wave(axes: Axes, samples: npt.NDArray[np.int16], colour: str, name: str) -> None:
+def _wave(axes: "Axes", samples: npt.NDArray[np.int16], colour: str, name: str) -> None:
     """The envelope of ``samples``: what a picture can show of a million of them."""
     span = max(1, -(-len(samples) // COLUMNS))
     filled = np.pad(samples, (0, -len(samples) % span)).reshape(-1, span).astype(np.float64) / FULL_SCALE
@@ -102,7 +107,7 @@ def _wave(axes: Axes, samples: npt.NDArray[np.int16], colour: str, name: str) ->
     _bare(axes)
 
 
-def _bare(axes: Axes) -> None:
+def _bare(axes: "Axes") -> None:
     axes.set_yticks([])
     axes.grid(axis="x", color=GRID, zorder=0)
     axes.tick_params(axis="x", colors=FAINT, length=0)
@@ -110,7 +115,7 @@ def _bare(axes: Axes) -> None:
         side.set_visible(False)
 
 
-def _label(axes: Axes, at: float, text: str, colour: str, *, height: float = 0.985) -> None:
+def _label(axes: "Axes", at: float, text: str, colour: str, *, height: float = 0.985) -> None:
     axes.annotate(
         "\n".join(textwrap.wrap(text, LABEL_CHARACTERS, max_lines=LABEL_LINES, placeholder=" …")),
         (at, height),
@@ -124,7 +129,7 @@ def _label(axes: Axes, at: float, text: str, colour: str, *, height: float = 0.9
     )
 
 
-def _turns(axes: Axes, report: CallerReport) -> None:
+def _turns(axes: "Axes", report: CallerReport) -> None:
     for number, turn in enumerate(report.turns, start=1):
         axes.axvline(turn.started_at, color=CALLER, linewidth=0.9, alpha=0.6, zorder=2)
         mark = " (barge-in)" if turn.barge_in else ""
@@ -138,7 +143,7 @@ def _turns(axes: Axes, report: CallerReport) -> None:
         _label(axes, said.started_at, f"({said.text})", CALLER, height=BACKCHANNEL_HEIGHT)
 
 
-def _label_below(axes: Axes, at: float, text: str, colour: str = FAINT) -> None:
+def _label_below(axes: "Axes", at: float, text: str, colour: str = FAINT) -> None:
     axes.annotate(
         text,
         (at, 0.02),
@@ -152,7 +157,7 @@ def _label_below(axes: Axes, at: float, text: str, colour: str = FAINT) -> None:
     )
 
 
-def _agent_turns(axes: Axes, report: CallerReport) -> None:
+def _agent_turns(axes: "Axes", report: CallerReport) -> None:
     """Onsets, and the silence received behind each stretch of speech: shaded as long as it is, wherever it came."""
     greeting_ms = measure(report).greeting_ms
     if greeting_ms is not None:
@@ -165,7 +170,7 @@ def _agent_turns(axes: Axes, report: CallerReport) -> None:
             _label_below(axes, speech.end_at, f"{speech.tail_ms:.0f} ms of silence", TAIL_INK)
 
 
-def _tools(axes: Axes, tools: tuple[ToolMark, ...]) -> None:
+def _tools(axes: "Axes", tools: tuple[ToolMark, ...]) -> None:
     axes.set_ylim(0.0, 1.0)
     axes.set_ylabel("tools", color=TOOL_OK, fontsize=11, fontweight="bold")
     _bare(axes)

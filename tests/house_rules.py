@@ -9,7 +9,9 @@ from typing import Final
 import attrs
 
 ROOT: Final = Path(__file__).parent.parent
-ROOMS: Final = ("runtime", "console", "actors", "tools", "db", "simulation", "sandbox", "stress", "torture", "fuzz", "bench")
+ROOMS: Final = (
+    "runtime", "console", "actors", "tools", "db", "simulation", "sandbox", "stress", "torture", "fuzz", "bench",
+)  # fmt: skip
 FILE_LINES: Final = 300
 FUNCTION_LINES: Final = 40
 

@@ -122,7 +122,7 @@ class Tunnel:
     async def lost(self, base_url: str) -> str:
         address = self._address
         if address is None or address.url != base_url:
-            return f"the tunnel is not at {base_url} any more"
+            return f"the tunnel is not at {base_url} any more; the next call gets a new one"
         await address.gone.wait()
         return address.why
 

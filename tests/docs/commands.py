@@ -1,5 +1,6 @@
 """What `voice run`, `demo`, `stress`, `torture`, `simulate` and `gateway` say when they cannot do what was asked."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -223,7 +224,7 @@ async def _entry_points(folder: Path, found: list[Symptom]) -> None:
         found.append(seen(await said_later(OwnError, lambda: demo.demo(options, Console(file=StringIO())))))
 
     async def taken() -> None:
-        raise OSError(98, "Address already in use")
+        raise OSError(errno.EADDRINUSE, "Address already in use")
 
     async def no_file() -> None:
         raise FileNotFoundError(2, "No such file or directory", "engine.jsonl")

@@ -139,8 +139,15 @@ async def _waits(found: list[Symptom]) -> None:
     async def never(*_: object) -> None:
         await trio.sleep_forever()
 
-    loop: Any = SimpleNamespace(call=never)
-    found.append(seen(await said_later(DatabaseUnavailable, lambda: open_session(loop, None).__aenter__())))
+    async def nobody(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise ConnectionRefusedError(111, "Connect call failed")
+
+    for call in (never, nobody):
+        loop: Any = SimpleNamespace(call=call)
+        line = await said_later(DatabaseUnavailable, lambda: open_session(loop, None).__aenter__())  # noqa: B023
+        said_by_driver = line.partition(": ")[2].partition(";")[0]
+        found.append(seen(line, **({"what_the_driver_says": said_by_driver} if call is nobody else {})))
     await _commits(found)
     await _left_open(found)
 

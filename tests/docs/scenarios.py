@@ -50,6 +50,7 @@ FILES: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     (CALLER + "expect:\n  tools:\n    - tool: t\n      answer: '['", {"where": "answer", "what_is_wrong": ""}),
     (CALLER + "expect:\n  rows:\n    - {table: t, where: {}}", {}),
     (CALLER + "agent:\n  - calls:\n      - {tool: t, arguments: {? [1] : 2}}", {"what_is_wrong": ""}),
+    *((CALLER + f"seed: {value}", {}) for value in ("!!int x", "!!bool x", "!!timestamp x", "2026-02-31")),
 )  # fmt: skip
 # What stands before the parts above that are too long to be written here.
 BEHIND: Final = {"keys": ("the keys ", "one of ", "out of "), "choices": ("one of ",), "kind": ("must be ",),
@@ -91,7 +92,7 @@ def store_errors(folder: Path) -> Iterator[Symptom]:
         path.write_text(content)
         line = said(StoreError, partial(open_store(path).__enter__))
         rest = line.partition(": ")[2]
-        complaint = {"what_is_wrong": rest} if content == STORES[-1] else {}
+        complaint = {"what_is_wrong": rest.rpartition("; mend")[0]} if content == STORES[-1] else {}
         yield Symptom(line, f"<file>:<line>: {seen(rest, **complaint).shown}")
     path.write_text("")
     with open_store(path):

@@ -15,10 +15,13 @@ import pytest
 from runtime import errors
 from tests.docs.calls import close_frames, details
 from tests.docs.commands import command_errors
+from tests.docs.console import console_door, endings, of_a_call
 from tests.docs.databases import own_server, unavailable
+from tests.docs.doctor import doctor
 from tests.docs.doors import before_the_upgrade, webhook_answers
 from tests.docs.logs import log_events
 from tests.docs.programs import program_errors
+from tests.docs.recorder import recordings
 from tests.docs.scenarios import scenario_errors, speech_errors, store_errors
 from tests.docs.starting import starting
 from tests.docs.symptom import BLOCK, PAGE, Symptom, sections_of
@@ -40,6 +43,10 @@ SECTIONS: Final[Mapping[str, Callable[[Path], Iterator[Symptom]]]] = {
     "The tunnel": tunnel,
     "The database": unavailable,
     "The log": log_events,
+    "Recordings of calls": recordings,
+    "The console": console_door,
+    "What the console says of a call": of_a_call,
+    "What `voice doctor` finds": doctor,
     "The commands": command_errors,
     "Agents, callers and programs of a run": program_errors,
     "Scenarios": scenario_errors,
@@ -49,6 +56,11 @@ SECTIONS: Final[Mapping[str, Callable[[Path], Iterator[Symptom]]]] = {
 # Worded in the source, and met by nobody.
 NOT_MET: Final[Mapping[str, str]] = {
     "actors/vapi_calls.py:_ordered: the call could not be created": "an order that is done has an outcome",
+    "runtime/doctor/database.py:_embedded: DATABASE_URL is not set: a server of our own can start (…), data in ": (
+        "all is well"
+    ),
+    "runtime/doctor/way_in.py:_version: a version it does not tell": "all is well",
+    "runtime/recording_folder.py:open_spool:  is no name of a recording": "calls are named by this program",
     "runtime/tunnels/probe.py:probe:  leads to this process": "all is well",
     'runtime/webhook.py:webhook_app: {"status":"ok","nonce":"…"}': "all is well",
     "stress/cloud.py:_admit: there is no such call": "said to `voice serve`, by the simulated Vapi of `voice stress`",
@@ -140,6 +152,13 @@ def test_every_link_leads_somewhere() -> None:
         assert link.removeprefix("#") in anchors if link.startswith("#") else (PAGE.parent / link).exists(), link
 
 
+def test_every_ending_that_the_console_words_is_one() -> None:
+    frames = sections_of(page())["The caller's close frame"]
+    reasons = {line.partition(" ")[2] for line in frames}
+    assert set(endings("ENDINGS")) <= reasons
+    assert {f"callee_no_answer: {cause}" for cause in endings("NO_ANSWER")} <= reasons
+
+
 SOURCE: Final = """
 class Tidy:
     def check(self, name):
@@ -148,6 +167,21 @@ class Tidy:
 
     def problem(self):
         return "it is not ready"
+
+
+def look(mark, name):
+    line, advice = "nothing is there", "put it there"
+    line = f"{name} is not free"
+    if mark:
+        return [Finding("ok", name, "it is well"), Finding("wrong", name, line, advice)]
+    return "warning", "no such token", advice
+
+
+def why_not(self, entry, draining):
+    entry.trouble = "the disk is full"
+    found = ["it drains"] if draining else []
+    found.append(entry.why or "nobody told")
+    return found
 
 
 def reject(status):
@@ -165,6 +199,12 @@ def test_wordings_and_log_calls_are_found_where_they_are() -> None:
     assert list(wordings_in(module)) == [
         Wording("runtime/x.py:check", r"\ is\ gone:\ start\ it"),
         Wording("runtime/x.py:problem", r"it\ is\ not\ ready"),
+        Wording("runtime/x.py:look", r"no\ such\ token"),
+        Wording("runtime/x.py:look", r"nothing\ is\ there"),
+        Wording("runtime/x.py:look", r"\ is\ not\ free"),
+        Wording("runtime/x.py:why_not", r"the\ disk\ is\ full"),
+        Wording("runtime/x.py:why_not", r"it\ drains"),
+        Wording("runtime/x.py:why_not", r"nobody\ told"),
         Wording("runtime/x.py:reject", r"there\ is\ nothing"),
         Wording("runtime/x.py:reject", r"is\ not\ a\ number"),
         Wording("runtime/x.py:reject", r"is\ no\ text"),

@@ -31,8 +31,8 @@ def vapi(_folder: Path) -> Iterator[Symptom]:
     for status in (401, 400, 402, 413):
         yield caused(refusal(Reply(status, ERROR)), what_it_says="what Vapi says")
     yield caused(refusal(Reply(403, b"error code: 1010")))
-    for status in (404, 503):
-        yield caused(refusal(Reply(status, ERROR)), status=status, what_it_says="what Vapi says")
+    yield caused(refusal(Reply(404, ERROR)), what_it_says="what Vapi says")
+    yield caused(refusal(Reply(503, ERROR)), status=503, what_it_says="what Vapi says")
     yield caused(refusal(Reply(429, ERROR)), status=429, what_it_says="what Vapi says")
     yield from in_virtual_time(_requests)
     yield from in_virtual_time(_sockets)

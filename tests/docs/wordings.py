@@ -9,8 +9,8 @@ import attrs
 
 from tests.house_rules import Functions, Module, last_name, product
 
-ROOMS: Final = ("runtime", "actors", "db", "tools", "sandbox", "stress", "simulation")
-LOG_ROOMS: Final = ("runtime", "actors", "db", "tools")
+ROOMS: Final = ("runtime", "console", "actors", "db", "tools", "sandbox", "stress", "simulation")
+LOG_ROOMS: Final = ("runtime", "console", "actors", "db", "tools")
 LEVELS: Final = ("warning", "error", "exception", "critical")
 # Who is called with the line that somebody reads.
 WORDED: Final = frozenset(
@@ -21,10 +21,14 @@ WORDED: Final = frozenset(
         "CannotStart", "NoQueue", "Busy", "Fatal", "Failed", "Degraded", "Probe", "_part", "_forget",
         "_possibly_billed", "Undeliverable", "ScenarioError", "StoreError", "SpeechError", "EarError", "DialError",
         "AgentFailed", "StressFailure", "LiveCall", "_wrong", "_give_up", "not_held",
+        "_error", "_fail", "Unrecordable", "Finding", "Version",
     )
 )  # fmt: skip
 PARTIES: Final = ("caller", "vapi", "runtime")  # who has ended a call
-TEXT_METHODS: Final = ("problem", "_why_not_ready")  # that return such a line
+TEXT_METHODS: Final = ("problem", "_why_not_ready", "_refusal", "why_not")  # that return such a line, or several
+TEXT_FIELDS: Final = ("trouble",)  # that are given such a line
+UNWELL: Final = ("wrong", "unreachable", "warning")  # what a finding of `voice doctor` begins with that is worded here
+WELL: Final = ("ok", "skipped")
 UNESCAPED: Final = re.compile(r"\\(.)")
 WORDS: Final = re.compile("[A-Za-z]{3,}")
 
@@ -54,20 +58,29 @@ def wordings_in(module: Module) -> Iterator[Wording]:
         named = {**constants, **_named(ast.walk(function))}
         for node in ast.walk(function):
             for text in _texts(node, function):
-                found = named.get(text.id) if isinstance(text, ast.Name) else text
-                for pattern in _patterns(found):
+                found = named.get(text.id, []) if isinstance(text, ast.Name) else [text]
+                for pattern in (pattern for one in found for pattern in _patterns(one)):
                     if WORDS.search(re.sub(r"\.\*|\\.", " ", pattern)) and pattern not in PARTIES:
                         yield Wording(place, pattern.removeprefix(".*").removesuffix(".*"))
 
 
-def _named(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
-    """What names are given to, in assignments."""
-    found: dict[str, ast.expr] = {}
+def _named(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """All that each name is given to, in assignments."""
+    found: dict[str, list[ast.expr]] = {}
     for node in nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                for name, value in _pairs(target, node.value):
+                    found.setdefault(name, []).append(value)
     return found
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for inner, given in zip(target.elts, value.elts, strict=True):
+            yield from _pairs(inner, given)
 
 
 def _functions(module: Module) -> Iterator[tuple[ast.AST, str]]:
@@ -79,15 +92,25 @@ def _functions(module: Module) -> Iterator[tuple[ast.AST, str]]:
 
 
 def _texts(node: ast.AST, function: ast.AST) -> list[ast.expr]:
-    if isinstance(node, ast.Call) and last_name(node.func) in WORDED:
+    is_text_method = getattr(function, "name", "") in TEXT_METHODS
+    if isinstance(node, ast.Call) and last_name(node.func) == "Finding":
+        mark, _name, found, *_advice = node.args
+        return [] if isinstance(mark, ast.Constant) and mark.value in WELL else [found]
+    if isinstance(node, ast.Call) and (
+        last_name(node.func) in WORDED or (is_text_method and last_name(node.func) == "append")
+    ):
         return [*node.args, *(keyword.value for keyword in node.keywords)]
+    if isinstance(node, ast.Assign) and any(last_name(target) in TEXT_FIELDS for target in node.targets):
+        return [node.value] if isinstance(node.targets[0], ast.Attribute) else []
     if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
         match node.value.elts:
             case [ast.Constant(value=int()), *texts]:
                 return texts
+            case [ast.Constant(value=str(mark)), found, _advice] if mark in UNWELL:
+                return [found]
         return []
     if isinstance(node, ast.Return) and node.value is not None:
-        return [node.value] if getattr(function, "name", "") in TEXT_METHODS else []
+        return [node.value] if is_text_method else []
     return []
 
 
@@ -99,11 +122,14 @@ def _patterns(node: ast.AST | None) -> list[str]:
         return [re.escape(node.value.decode()).replace("%s", ".*")]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
         return _patterns(node.left)
+    if isinstance(node, ast.BoolOp | ast.List):
+        parts = node.values if isinstance(node, ast.BoolOp) else node.elts
+        return [pattern for part in parts for pattern in _patterns(part)]
     if isinstance(node, ast.IfExp):
         return _patterns(node.body) + _patterns(node.orelse)
     if isinstance(node, ast.JoinedStr):
-        parts = (_patterns(part)[0] if isinstance(part, ast.Constant) else ".*" for part in node.values)
-        return ["".join(parts)]
+        texts = (_patterns(part)[0] if isinstance(part, ast.Constant) else ".*" for part in node.values)
+        return ["".join(texts)]
     return []
 
 

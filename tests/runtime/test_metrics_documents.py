@@ -54,7 +54,8 @@ def read(path: Path) -> str:
 
 def rows() -> dict[str, list[str]]:
     """The rows of the tables of figures, by the figure's name; each with its cells."""
-    lines = [line.split(" | ") for line in read(OPERATIONS).splitlines() if re.match(r"\| `[a-z]+_", line)]
+    figures = read(OPERATIONS).partition("\n## Figures\n")[2]
+    lines = [line.split(" | ") for line in figures.splitlines() if re.match(r"\| `[a-z]+_", line)]
     return {re.findall(r"`([a-z_]+)`", cells[0])[0]: cells for cells in lines}
 
 

@@ -105,7 +105,7 @@ def test_engine_names_the_line_when_a_store_is_not_its_own(tmp_path: Path, conte
     store = tmp_path / "store.jsonl"
     store.write_text(content)
     ran = CliRunner().invoke(app, ["simulate", "engine", "--port", "0", "--store", str(store)])
-    assert (ran.exit_code, ran.stderr) == (2, f"voice: {store}{complaint}\n")
+    assert (ran.exit_code, ran.stderr) == (2, f"voice: {store}{complaint}; mend the line, or name another file\n")
     assert (store.read_text(), list(tmp_path.iterdir())) == (content, [store])
 
 

@@ -123,7 +123,8 @@ async def test_calls_are_told_when_the_agent_cannot_be_started_again(tmp_path: P
         with pytest.raises(NoAnswer) as raised:
             await stage.tunnel.base_url()
         assert raised.value.cause == "tunnel_auth"
-        assert await stage.tunnel.lost(lost.url) == f"the tunnel is not at {lost.url} any more"
+        why = f"the tunnel is not at {lost.url} any more; the next call gets a new one"
+        assert await stage.tunnel.lost(lost.url) == why
 
 
 async def test_tunnel_gives_up_when_each_agent_dies_soon_after_it_was_ready(tmp_path: Path) -> None:

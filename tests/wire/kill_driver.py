@@ -107,7 +107,8 @@ class Sabotage:
 async def run_pod(order: Order, life: int) -> None:
     settings = read_settings(
         {
-            "POD_ID": order.pod_id, "WEBHOOK_KEY": "one-key-for-the-fleet", "PORT": "0", "WEBHOOK_PORT": "0", "CONSOLE_BIND": "none",
+            "POD_ID": order.pod_id, "WEBHOOK_KEY": "one-key-for-the-fleet", "PORT": "0", "WEBHOOK_PORT": "0",
+            "CONSOLE_BIND": "none",
             "VOICE_HOST": "127.0.0.1", "VAPI_API_KEY": "k", "VAPI_BASE_URL": "http://127.0.0.1:9",
             "AGENT_DESC": str(ROOT / "agent_desc.txt"),
         }
