@@ -54,7 +54,7 @@ class ActorSocketReader:
         if record.recording is not None:
             record.recording.caller.append((trio.current_time(), audio))
         if counts["caller_bytes"] >= record.caller_level.look_at_bytes:
-            record.caller_level.look(audio.pcm, record.age_seconds, counts["caller_bytes"])
+            record.caller_level.look(audio.first_frame, record.age_seconds, counts["caller_bytes"])
 
     async def _forward(self, pcm: bytes) -> None:
         if not pcm:

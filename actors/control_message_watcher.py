@@ -36,6 +36,7 @@ class ControlMessageWatcher:
     agent_audio: AudioSendChannel
     record: CallRecord
     _odd_byte: bytes = b""
+    _unknown: set[str] = attrs.field(factory=set)
 
     async def run(self, task_status: Started) -> Ending | None:
         task_status.started()
@@ -121,7 +122,9 @@ class ControlMessageWatcher:
                 self.record.event("vapi", "status", status=status)
             case Unknown(type=kind):
                 self.record.counts["vapi_unknown_messages"] += 1
-                self.record.event("vapi", "unknown-message", type=kind[:40])
+                if kind not in self._unknown and len(self._unknown) < limits.UNKNOWN_TYPES:
+                    self._unknown.add(kind)  # told once: there may be one for every word
+                    self.record.event("vapi", "unknown-message", type=kind[:40])
             case _:
                 self.record.counts[f"vapi_{message.kind}"] += 1
                 if isinstance(message, ToolCallsNotice):
@@ -131,6 +134,7 @@ class ControlMessageWatcher:
         if closed.orderly:
             self.record.vapi_said_goodbye = True
             return Ending("vapi", "call_ended", detail=f"Vapi closed its socket ({closed.code})")
-        self.record.event("vapi", "lost", code=closed.code, reason=closed.reason)
-        how = f"{closed.code} {closed.reason}".strip()
+        reason = self.record.masker.text(closed.reason)
+        self.record.event("vapi", "lost", code=closed.code, reason=reason)
+        how = f"{closed.code} {reason}".strip()
         return Ending("vapi", "vapi_lost", 1011, f"Vapi's socket broke ({how})")

@@ -111,7 +111,7 @@ class SilencePadder:
         if record.recording is not None:
             record.recording.agent.append((trio.current_time(), pcm))
         if counts["downlink_bytes"] >= record.agent_level.look_at_bytes:
-            record.agent_level.look(pcm, record.age_seconds, counts["downlink_bytes"])
+            record.agent_level.look(pcm[: limits.FRAME_BYTES], record.age_seconds, counts["downlink_bytes"])
         audible = silent_bytes is not None
         self.tail.on_sent(len(pcm), silent_bytes, trio.current_time())
         if self._inserted_bytes and (audible or not self.tail.owed):

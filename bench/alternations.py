@@ -76,7 +76,7 @@ class Alternations:
             bridge.program.check()
             self.audio.failed.append(FailedWindow(bridge.kind, transport, calls, repetition, str(failure)))
             self.tell(f"{place} not measured: {failure}")
-            await _quiet(bridge)
+            await wait_quiet(bridge)
 
     async def _measure(self, bridge: Bridge, transport: Transport, calls: int, repetition: int) -> Window:
         before = [number for number in sorted(self.plan.calls) if number < calls]
@@ -106,7 +106,7 @@ async def measure_window(
     return Window.of(bridge.kind, transport, repetition, reply)
 
 
-async def _quiet(bridge: Bridge) -> None:
+async def wait_quiet(bridge: Bridge) -> None:
     """Until it no longer works on calls that are over, or has for too long."""
     with trio.move_on_after(QUIET_SECONDS):
         busy_ns = SETTLE_SECONDS * 1e9

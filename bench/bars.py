@@ -33,6 +33,9 @@ BARS: Final[tuple[Bar, ...]] = (
     Bar("p99_ms_100", "p99 added latency at 100 calls, the worse of TLS and plain", 20.0, unit="ms"),
 )
 HARMED: Final = Bar("harmed_100", "frames lost, reordered or damaged at 100 calls, all windows", 0.0, unit="frames")
+HARMED_WATCHED: Final = Bar(
+    "harmed_watched", "frames lost, reordered or damaged while watched or recorded, all windows", 0.0, unit="frames"
+)
 
 
 @attrs.frozen
@@ -58,13 +61,13 @@ def judge(bar: Bar, spread: Spread) -> Verdict:
     return Verdict(bar, spread, "held" if spread.q3 <= bar.limit else "missed")
 
 
-def judge_harmed(per_window: "list[int]") -> Verdict:
+def judge_harmed(per_window: "list[int]", bar: Bar = HARMED) -> Verdict:
     """Not a matter of statistics: one frame is one too many."""
     total = float(sum(per_window))
     spread = Spread(len(per_window), total, total, total)
     if total:
-        return Verdict(HARMED, spread, "missed")
-    return Verdict(HARMED, spread, "held" if len(per_window) >= PAIRS else "not decided")
+        return Verdict(bar, spread, "missed")
+    return Verdict(bar, spread, "held" if len(per_window) >= PAIRS else "not decided")
 
 
 def judge_all(spreads: Mapping[str, Spread], harmed_100: "list[int]") -> list[Verdict]:

@@ -1,6 +1,6 @@
 """The bridges that are compared, each as its users start it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -45,16 +45,28 @@ async def open_bridge(
     kind: Kind, transport: Transport, around: Surroundings, *, log_level: str = "info"
 ) -> AsyncIterator[Bridge]:
     """Raises BenchFailure when it does not get ready. `log_level` is for ours only."""
-    vapi = around.vapi[transport]
-    module = MODULES[kind] if kind == "ours" else (*MODULES[kind], "--vapi-base-url", vapi)
-    environ = {"SSL_CERT_FILE": str(around.ca)}
     if kind == "ours":
-        environ |= _settings(vapi, around.database_url, log_level)
+        async with open_ours("ours", transport, around, {"LOG_LEVEL": log_level}) as bridge:
+            yield bridge
+        return
+    module = (*MODULES[kind], "--vapi-base-url", around.vapi[transport])
+    environ = {"SSL_CERT_FILE": str(around.ca)}
     async with open_program(kind, module, core=around.cores.bridge, folder=around.folder, environ=environ) as program:
         yield Bridge(kind, program, await program.says("voice listening on "))
 
 
-def _settings(vapi: str, database_url: str, log_level: str) -> dict[str, str]:
+@asynccontextmanager
+async def open_ours(
+    name: str, transport: Transport, around: Surroundings, changes: Mapping[str, str]
+) -> AsyncIterator[Bridge]:
+    """Our runtime under a name of its own, with `changes` to its settings. Raises BenchFailure."""
+    environ = {"SSL_CERT_FILE": str(around.ca), **_settings(around.vapi[transport], around.database_url), **changes}
+    core, folder = around.cores.bridge, around.folder
+    async with open_program(name, MODULES["ours"], core=core, folder=folder, environ=environ) as program:
+        yield Bridge("ours", program, await program.says("voice listening on "))
+
+
+def _settings(vapi: str, database_url: str) -> dict[str, str]:
     """The runtime's defaults, but for where things are and how many calls it may take."""
     return {
         "VAPI_BASE_URL": vapi,
@@ -66,8 +78,8 @@ def _settings(vapi: str, database_url: str, log_level: str) -> dict[str, str]:
         "PORT": "0",
         "WEBHOOK_PORT": "0",
         "CONSOLE_BIND": "none",
-        "CONSOLE_PORT": "0",
+        "RECORD_CALLS": "off",
         "POD_ID": "bench",
         "DATABASE_URL": database_url,
-        "LOG_LEVEL": log_level,
+        "LOG_LEVEL": "info",
     }

@@ -3,11 +3,13 @@
 import attrs
 
 from bench.alternations import Audio
-from bench.bars import Verdict, judge_all
+from bench.bars import HARMED_WATCHED, Verdict, judge_all, judge_harmed
 from bench.plan import Plan
 from bench.ratios import all_spreads, harmed_at_100
 from bench.spread import Spread
 from bench.turnarounds import ShortCalls, Webhook
+from bench.watching import Watching
+from bench.watching_figures import harmed
 from bench.windows import Window
 
 
@@ -21,6 +23,7 @@ class Outcome:
     webhooks: list[Webhook] = attrs.field(factory=list)
     growth: list[Window] = attrs.field(factory=list)
     growth_ends: list[str] = attrs.field(factory=list)
+    watching: Watching = attrs.field(factory=Watching)
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -28,4 +31,6 @@ class Outcome:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return judge_all(self.spreads, harmed_at_100(self.audio, self.plan.seconds))
+        verdicts = judge_all(self.spreads, harmed_at_100(self.audio, self.plan.seconds))
+        watched = harmed(self.watching, self.plan.watching_seconds)
+        return [*verdicts, judge_harmed(watched, HARMED_WATCHED)] if watched else verdicts

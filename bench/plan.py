@@ -8,7 +8,7 @@ import attrs
 from bench.bridges import TRANSPORTS, Transport
 
 T = TypeVar("T")
-Part = Literal["audio", "setup", "webhook", "growth"]
+Part = Literal["audio", "setup", "webhook", "growth", "watching"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 PAIRS: Final = 7
 """A ratio is decided from this many alternations on."""
@@ -39,6 +39,14 @@ class Plan:
     """To the webhook, per round and bridge, for each of `concurrent`."""
     growth_calls: tuple[int, ...] = (1, 10, 25, 50, 100, 150, 200, 250, 300, 400, 500, 650, 800, 1_000)
     growth_seconds: float = 2.0
+    watching_repetitions: int = PAIRS
+    watching_seconds: float = 2.0
+    """Of a window in which somebody looks, or records: whole seconds, since they do so once or twice in each."""
+    watching_warm_seconds: float = 0.5
+    decoding_rounds: int = 3
+    decoding_calls: int = 20
+    decoding_seconds: float = 10.0
+    """How long the calls last whose recordings are decoded: in shorter ones, a file of each would weigh too much."""
 
     @property
     def is_whole(self) -> bool:
@@ -51,6 +59,8 @@ class Plan:
             and self.repetitions >= PAIRS
             and self.seconds >= MIN_SECONDS
             and self.rounds >= full.rounds
+            and self.watching_repetitions >= PAIRS
+            and self.watching_seconds >= MIN_SECONDS
             and self.grain_ns == full.grain_ns
         )
 
@@ -58,6 +68,7 @@ class Plan:
 QUICK: Final = Plan(
     repetitions=2, seconds=1.0, warm_seconds=0.5, rounds=1, short_calls=3, concurrent=(1, 20), posts=(30, 200),
     growth_calls=(1, 10, 50, 100), growth_seconds=1.0,
+    watching_repetitions=1, watching_seconds=0.5, watching_warm_seconds=0.2, decoding_rounds=1, decoding_seconds=1.0,
 )  # fmt: skip
 
 

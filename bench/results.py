@@ -12,6 +12,8 @@ from bench.bridges import KINDS, Kind
 from bench.outcome import Outcome
 from bench.ratios import slopes_mib
 from bench.spread import Latency, Spread
+from bench.watching import MANNERS, TRANSPORT, Looked, Manner, WatchedWindow, Watching
+from bench.watching_figures import kib_per_call, more_ms_per_second, of_manner, ratio, slope_between
 from bench.windows import Window
 
 UNIT: Final = "cpu_seconds_per_call_second"
@@ -44,6 +46,7 @@ def document(outcome: Outcome, *, finished_at: str) -> dict[str, Any]:
         "setup_ms": _short_calls(outcome),
         "webhook_ms": _webhooks(outcome),
         "growth": {"ends": outcome.growth_ends, "windows": [_growth(window) for window in outcome.growth]},
+        "watching": _watching(outcome.watching),
         "plan": attrs.asdict(outcome.plan),
         "machine": _machine(),
         "finished_at": finished_at,
@@ -153,6 +156,53 @@ def _growth(window: Window) -> dict[str, Any]:
         "cpu_us_per_frame": _round(window.cpu_us_per_frame), "rss_mib": _round(window.memory.rss_mib),
         "p99_ms": _round(window.p99_ms), "load_share": _round(window.load_share), "harmed": window.harmed,
     }  # fmt: skip
+
+
+def _watching(watching: Watching) -> dict[str, Any]:
+    """By manner, then by `tls_20` and the like; ratios are theirs / ours."""
+    windows = watching.windows
+    told: dict[str, Any] = {}
+    for manner in MANNERS:
+        slope = kib_per_call(windows, manner)
+        told[manner] = {"kib_per_call": slope and _spread(slope)}
+        for calls, of_one in of_manner(windows, manner).items():
+            told[manner][f"{TRANSPORT}_{calls}"] = _watched(windows, manner, calls, of_one)
+    told["kib_per_call_between_calls"] = slope_between(windows)
+    if decodings := [one.cpu_per_call_minute for one in watching.decodings]:
+        told["decoding_cpu_seconds_per_call_minute"] = _spread(Spread.of(decodings))
+    told["not_measured"] = [attrs.asdict(failed) for failed in watching.failed]
+    return told if windows or watching.failed else {}
+
+
+def _watched(
+    windows: Sequence[WatchedWindow], manner: Manner, calls: int, of_one: Sequence[WatchedWindow]
+) -> dict[str, Any]:
+    plain = [one.window for one in of_one]
+    paired = {
+        "cpu_ratio": ratio(windows, manner, calls, lambda window: window.cpu_per_call),
+        "p99_ratio": ratio(windows, manner, calls, lambda window: window.p99_ms),
+        "more_cpu_ms_per_second": more_ms_per_second(windows, manner, calls),
+    }
+    return {
+        UNIT: _of(plain, lambda window: window.cpu_per_call),
+        **{name: _spread(spread) for name, spread in paired.items() if spread is not None and manner != "ours"},
+        "p99_ms": _of(plain, lambda window: window.p99_ms),
+        "rss_mib": _of(plain, lambda window: window.memory.rss_mib),
+        "load_share": _of(plain, lambda window: window.load_share),
+        "late_share": _of(plain, lambda window: window.late_share),
+        **{name: sum(getattr(window, name) for window in plain) for name in ("frames", "lost", "reordered", "damaged")},
+        **_looked([one.looked for one in of_one if one.looked is not None]),
+    }
+
+
+def _looked(looked: Sequence[Looked]) -> dict[str, Any]:
+    if not looked:
+        return {}
+    return {
+        "states_per_second": _spread(Spread.of([one.states_per_second for one in looked])),
+        "stream_bytes_per_second": _spread(Spread.of([one.stream_bytes_per_second for one in looked])),
+        "scrape_bytes": _spread(Spread.of([one.scrape_bytes for one in looked])),
+    }
 
 
 def _machine() -> dict[str, Any]:

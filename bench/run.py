@@ -16,6 +16,7 @@ from bench.outcome import Outcome
 from bench.plan import Part
 from bench.processes import Cores
 from bench.turnarounds import measure_short_calls, measure_webhooks
+from bench.watching import WatchingPart
 from db.embedded import EmbeddedServerError, open_embedded_server
 
 
@@ -80,4 +81,7 @@ def _parts(
         outcome.growth += windows
         outcome.growth_ends += ends
 
-    return {"audio": audio, "setup": setup, "webhook": webhook, "growth": growth}
+    async def watching() -> None:
+        await WatchingPart(plan, load, around, tell, outcome.watching).run()
+
+    return {"audio": audio, "setup": setup, "webhook": webhook, "growth": growth, "watching": watching}

@@ -6,31 +6,36 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.bars import HARMED
 from bench.bridges import KINDS
+from bench.growth import LATE_SHARE
 from bench.outcome import Outcome
 from bench.ratios import slopes_mib
 from bench.results import grouped
 from bench.spread import Spread
+from bench.watching import MANNERS, Manner, WatchedWindow
+from bench.watching_figures import kib_per_call, more_ms_per_second, of_manner, ratio, slope_between
 from bench.windows import Window
 
 FULL_LOAD_SHARE: Final = 0.85
 
 
 def print_tables(outcome: Outcome, console: Console) -> None:
-    made = (_audio, _ratios, _memory, _short_calls, _webhooks, _growth, _verdicts)
+    made = (_audio, _ratios, _memory, _short_calls, _webhooks, _growth, _watching, _verdicts)
     for table in (table for make in made for table in make(outcome)):
         if table.row_count:
             console.print(table)
-    for window in outcome.audio.windows:
+    measured = [(window.bridge, window) for window in outcome.audio.windows]
+    for who, window in [*measured, *((one.manner, one.window) for one in outcome.watching.windows)]:
+        place = f"not to be trusted: {window.transport}_{window.calls} {who}, repetition {window.repetition + 1}"
         if window.load_share > FULL_LOAD_SHARE:
-            place = f"{window.transport}_{window.calls} {window.bridge}, repetition {window.repetition + 1}"
-            console.print(f"not to be trusted: {place}: the load process used {window.load_share:.0%} of its core")
-    for failed in outcome.audio.failed:
+            console.print(f"{place}: the load process used {window.load_share:.0%} of its core")
+        if window.late_share > LATE_SHARE:
+            console.print(f"{place}: the load process sent {window.late_share:.0%} of its frames late")
+    for failed in [*outcome.audio.failed, *outcome.watching.failed]:
         place = f"{failed.transport}_{failed.calls} {failed.bridge}, repetition {failed.repetition + 1}"
         console.print(f"not measured: {place}: {failed.why}", highlight=False)
-    for end in outcome.growth_ends:
-        console.print(f"growth: {end}", highlight=False)
+    for line in [*(f"growth: {end}" for end in outcome.growth_ends), *_watching_lines(outcome)]:
+        console.print(line, highlight=False)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -169,12 +174,63 @@ def _growth(outcome: Outcome) -> Iterator[Table]:
     yield table
 
 
+def _watching(outcome: Outcome) -> Iterator[Table]:
+    """`x ours` and `more` are of pairs."""
+    windows = outcome.watching.windows
+    table = _table(
+        "Watching, TLS to Vapi: medians over the repetitions (quartiles)",
+        "", "CPU ms per call s", "x ours", "more, ms per s", "p99 ms", "x ours", "RSS MiB", "harmed", "load",
+    )  # fmt: skip
+    groups = {manner: of_manner(windows, manner) for manner in MANNERS}
+    for calls in sorted({one.window.calls for one in windows}):
+        for manner in MANNERS:
+            if of_one := groups[manner].get(calls):
+                row = _watched_row(windows, manner, calls, [one.window for one in of_one])
+                table.add_row(f"{calls} {manner.replace('_', ' ')}", *row)
+        table.add_section()
+    yield table
+
+
+def _watched_row(windows: list[WatchedWindow], manner: Manner, calls: int, plain: list[Window]) -> Iterator[str]:
+    def beside_ours(spread: Spread | None, digits: int = 2) -> str:
+        return "" if spread is None or manner == "ours" else _shown(spread, digits)
+
+    yield _shown(Spread.of([window.cpu_per_call * 1e3 for window in plain]))
+    yield beside_ours(ratio(windows, manner, calls, lambda window: window.cpu_per_call))
+    yield beside_ours(more_ms_per_second(windows, manner, calls), 1)
+    yield _shown(Spread.of([window.p99_ms for window in plain]))
+    yield beside_ours(ratio(windows, manner, calls, lambda window: window.p99_ms))
+    yield f"{_median(plain, 'memory', 'rss_mib'):.0f}"
+    yield f"{sum(window.harmed for window in plain)}"
+    yield f"{_median(plain, 'load_share'):.0%}"
+
+
+def _watching_lines(outcome: Outcome) -> Iterator[str]:
+    watching = outcome.watching
+    if between := slope_between(watching.windows):
+        slopes = {manner: kib_per_call(watching.windows, manner) for manner in MANNERS}
+        shown = (f"{manner.replace('_', ' ')} {_shown(slope, 0)}" for manner, slope in slopes.items() if slope)
+        yield f"watching: KiB per call, {between[0]} to {between[1]} calls: {', '.join(shown)}"
+    if watching.decodings:
+        spread = Spread.of([one.cpu_per_call_minute for one in watching.decodings])
+        seconds = Spread.of([one.recorded_seconds for one in watching.decodings]).median / outcome.plan.decoding_calls
+        yield f"watching: decoding {_shown(spread, 3)} CPU s per minute of call, after calls of {seconds:.1f} s"
+    for calls, of_one in of_manner(watching.windows, "watched").items():
+        looked = [one.looked for one in of_one if one.looked is not None]
+        if not looked:
+            continue
+        kib = Spread.of([one.stream_bytes_per_second / 1024 for one in looked]).median
+        states = Spread.of([one.states_per_second for one in looked]).median
+        scrape = Spread.of([one.scrape_bytes / 1024 for one in looked]).median
+        yield f"watching {calls} calls: {states:.1f} states a second, {kib:.0f} KiB; figures of {scrape:.0f} KiB"
+
+
 def _verdicts(outcome: Outcome) -> Iterator[Table]:
     table = _table("The bar", "", "measured", "at most", "goal", "n", "outcome")
     for verdict in outcome.verdicts:
         bar = verdict.bar
         outcome_shown = f"{verdict.outcome} ({verdict.why})" if verdict.why else verdict.outcome
         goal = "-" if bar.goal is None else f"{bar.goal:g}"
-        measured = f"{verdict.spread.median:.0f}" if bar is HARMED else _shown(verdict.spread)
+        measured = f"{verdict.spread.median:.0f}" if bar.unit == "frames" else _shown(verdict.spread)
         table.add_row(bar.what, measured, f"{bar.limit:g} {bar.unit}", goal, str(verdict.spread.n), outcome_shown)
     yield table

@@ -4,21 +4,24 @@ Nothing is kept for those who look: each page is sent the newest state twice a s
 since it last asked. A page that is slow gets fewer states; one that is gone is noticed at the next.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 from quart import Response, request, send_file
-from quart_trio import QuartTrio
+from quart_trio.wrappers.response import TrioFileBody
 from werkzeug.exceptions import HTTPException
 
 from console.stream import Pages, StateStream
 from console.view import CallReader, Process, row
 from runtime import limits
+from runtime.plain_app import PlainApp
 
 _FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_READ_BYTES: Final = 64 * 1024
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -35,8 +38,8 @@ Demo = Callable[[], Awaitable[bool]]
 """Begin another demo call; False when one is running."""
 
 
-def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
-    app = QuartTrio("console")
+def console_app(process: Process, demo: Demo | None = None) -> PlainApp:
+    app = PlainApp("console")
     pages = Pages()
     _serve_files(app)
     _serve_calls(app, process)
@@ -44,6 +47,8 @@ def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
 
     @app.get("/events")
     async def events() -> Response:  # noqa: ASYNC124  # Quart runs a plain function in a thread
+        if request.method == "HEAD":
+            return Response(content_type="text/event-stream")
         if pages.full:
             return _error(503, f"{limits.CONSOLE_STREAMS} pages are open already: close one")
         personal = request.args.get("personal") == "1" and process.house.settings.console_personal_data
@@ -75,7 +80,7 @@ def console_app(process: Process, demo: Demo | None = None) -> QuartTrio:
     return app
 
 
-def _serve_figures(app: QuartTrio, process: Process) -> None:
+def _serve_figures(app: PlainApp, process: Process) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         page, content_type = await process.house.metrics.page(request.headers.get("Accept", ""))
@@ -88,7 +93,7 @@ def _serve_figures(app: QuartTrio, process: Process) -> None:
         return _json({"ready": not why_not, "why_not": why_not}, 503 if why_not else 200)
 
 
-def _serve_files(app: QuartTrio) -> None:
+def _serve_files(app: PlainApp) -> None:
     files = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
 
     @app.get("/")
@@ -102,7 +107,7 @@ def _serve_files(app: QuartTrio) -> None:
         return Response(files[name], content_type=f"{_TYPES[Path(name).suffix]}; charset=utf-8")
 
 
-def _serve_calls(app: QuartTrio, process: Process) -> None:
+def _serve_calls(app: PlainApp, process: Process) -> None:
     history = process.house.history
 
     @app.get("/calls")
@@ -113,7 +118,9 @@ def _serve_calls(app: QuartTrio, process: Process) -> None:
     async def call(call_id: str) -> Response:  # noqa: ASYNC124  # as above
         record = history.find(call_id)
         personal = request.args.get("personal") == "1" and process.house.settings.console_personal_data
-        return _no_such_call() if record is None else _json(CallReader(record, personal).read())
+        if record is None:
+            return _error(404, f"no such call: those that run and the last {limits.HISTORY_CALLS} are kept")
+        return _json(CallReader(record, personal, most_events=limits.STORY_EVENTS).read())
 
     @app.get("/calls/<call_id>/recording.wav")
     async def recording(call_id: str) -> Response:
@@ -130,20 +137,37 @@ async def _recorded(process: Process, call_id: str, suffix: Literal[".wav", ".js
     path = recorder.find(call_id, suffix) if recorder is not None else None
     try:
         if path is not None:
-            response = await send_file(path, mimetype=content_type, conditional=True)
+            response = await send_file(path, mimetype=content_type)
             response.timeout = None  # it takes as long as its reader
-            return response
+            return _in_part(response, request.headers.get("Range", ""))
     except FileNotFoundError:
         pass  # too old, and removed in this moment
     return _error(404, "there is no recording of this call: RECORD_CALLS=on keeps them")
 
 
+def _in_part(response: Response, asked: str) -> Response:
+    """Ours: werkzeug's fails on a suffix (RFC 9110 §14.1.2). What cannot be read, or is several, gets the whole."""
+    body = response.response
+    assert isinstance(body, TrioFileBody)
+    body.buffer_size = _READ_BYTES
+    response.headers["Accept-Ranges"] = "bytes"
+    found = re.fullmatch(r"bytes=([0-9]{0,12})-([0-9]{0,12})", asked)
+    if found is None or not any(found.groups()):
+        return response
+    size, (first, last) = body.size, found.groups()
+    begin = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if begin >= end:
+        return _error(416, "the recording is not as long as that")
+    body.begin, body.end = begin, end
+    response.status_code = 206
+    response.headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+    response.headers["Content-Length"] = str(end - begin)
+    return response
+
+
 def _whole_number(raw: str) -> int:
     return int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 10 else 0
-
-
-def _no_such_call() -> Response:
-    return _error(404, f"no such call: those that run and the last {limits.HISTORY_CALLS} are kept")
 
 
 def _json(value: Any, status: int = 200) -> Response:

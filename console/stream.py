@@ -52,7 +52,6 @@ class StateStream(ResponseBody):
             self._began = True
         else:
             await trio.sleep(limits.CONSOLE_EVERY_SECONDS)
-        await self.process.house.readiness.look()
         told = b"retry: 1000\n" + _event(b"state", state(self.process, personal=self.personal, demo=self.demo))
         return told + (_event(b"call", self.reader.read()) if self.reader is not None else b"")
 

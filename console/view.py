@@ -174,27 +174,28 @@ class CallReader:
     next_event: int = 0
     next_caller_level: int = 0
     next_agent_level: int = 0
+    most_events: int = limits.CONSOLE_EVENTS
 
     def read(self) -> dict[str, Any]:
         record = self.record
         private = record.story.private if self.personal else None
         events = private or record.story.events
         first = max(self.next_event, events.first)
-        lines = [msgspec.Raw(line) for line in events.since(first)]
+        lines = [msgspec.Raw(line) for line in events.since(first, self.most_events)]
         caller, agent = record.caller_level, record.agent_level
         levels = {
             "from": {"caller": self.next_caller_level, "agent": self.next_agent_level},
             "caller": caller.since(self.next_caller_level),
             "agent": agent.since(self.next_agent_level),
         }
-        self.next_event, self.next_caller_level, self.next_agent_level = events.next, caller.next, agent.next
+        self.next_event, self.next_caller_level, self.next_agent_level = first + len(lines), caller.next, agent.next
         return {
             "id": record.id,
             "row": row(record),
             "tree": _tree(f"call {record.id}", record.tree),
             "from": first,
             "events": lines,
-            "next": events.next,
+            "next": self.next_event,
             "levels": levels,
             "counts": dict(record.counts),
             "summary": record.summary,

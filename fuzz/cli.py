@@ -31,12 +31,12 @@ def fuzz(
 
 
 def _replay(seed: int, which: str) -> bool:
-    from fuzz.jobs import line_of, run_guarded
-    from fuzz.shown import shown
-
     found = re.fullmatch(r"(webhook|caller|vapi):(\d+)(?:\.\.(\d+))?", which)
     if found is None:
         _wrong(f"--replay {which!r}: write webhook:17, caller:3 or vapi:0..49")
+    from fuzz.jobs import line_of, run_guarded
+    from fuzz.shown import shown
+
     target, first, last = found[1], int(found[2]), int(found[3] or found[2])
     if first == last:
         _say(shown(seed, target, first))

@@ -1,5 +1,6 @@
 """One line of the log for each tool call that was answered: who asked for what, and what came of it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,14 +25,19 @@ def audit(
     """`ledger`: the call's name in the database, where its answers are. What people say in free text stays out."""
     log.info(
         "tool_call",
-        tool=call.name[: limits.AUDIT_CHARACTERS],
-        tool_call_id=call.id[: limits.AUDIT_CHARACTERS],
+        tool=_plain(call.name),
+        tool_call_id=_plain(call.id),
         ledger=ledger,
-        arguments=_auditable(masker.masked(call.arguments)),
+        arguments=_auditable(masker.masked({"arguments": call.arguments})["arguments"]),
         outcome="duplicate" if answer.stored else "error" if answer.error is not None else "result",
         seconds=round(seconds, 4),
         **({"error": masker.text(answer.error)[: limits.AUDIT_CHARACTERS]} if answer.error is not None else {}),
     )
+
+
+def _plain(word: str) -> str:
+    """A name or an id; what cannot be one is not shown."""
+    return word if re.fullmatch(rf"[\w:.-]{{1,{limits.AUDIT_CHARACTERS}}}", word, re.ASCII) else "[odd]"
 
 
 def _auditable(masked: Mapping[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,7 @@ async def _start_console(
     pulse = Pulse(house.metrics.loop_lag)
     switchboard.observe = house.metrics.switchboard_turn
     await process.start("Pulse", lambda: pulse, restart=Restart())
+    await process.start("Readiness", lambda: house.readiness, restart=Restart())
     app = console_app(Process(house, process, pulse, doors.voice_url), demo)
     door = HttpDoor(
         app,

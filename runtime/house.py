@@ -14,6 +14,7 @@ from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
 from runtime.history import History
+from runtime.masking import Masker
 from runtime.metrics import Metrics
 from runtime.readiness import Readiness
 from runtime.record import CallRecord, Calls, Ending, EventSink
@@ -57,7 +58,8 @@ class House:
     reading_long_body: trio.Lock = attrs.field(factory=trio.Lock)
 
     def begin_call(self, call_id: str, peer: str, protocol: str) -> CallRecord:
-        record = CallRecord(call_id, self.sink, peer=peer, protocol=protocol)
+        masker = Masker(known=self.registry.argument_names)
+        record = CallRecord(call_id, self.sink, peer=peer, protocol=protocol, masker=masker)
         if self.settings.console_personal_data:
             record.story.private = StoredEvents()
         record.story.on_tool = self.metrics.tool_answered

@@ -29,6 +29,11 @@ class Audio(msgspec.Struct, frozen=True, gc=False):
     def size_bytes(self) -> int:
         return len(self.pcm)
 
+    @property
+    def first_frame(self) -> bytes:
+        """20 ms at most, of what may be long."""
+        return self.pcm[: limits.FRAME_BYTES]
+
 
 class MaskedAudio(msgspec.Struct, frozen=True, gc=False):
     """The same in the WebSocket frame that it arrived in, still masked: who passes it on need not unmask it.
@@ -43,6 +48,10 @@ class MaskedAudio(msgspec.Struct, frozen=True, gc=False):
     @property
     def pcm(self) -> bytes:
         return frames.xored(self.frame[self.body :], self.mask)
+
+    @property
+    def first_frame(self) -> bytes:
+        return frames.xored(self.frame[self.body : self.body + limits.FRAME_BYTES], self.mask)
 
     @property
     def mask(self) -> bytes:

@@ -17,7 +17,7 @@ _LOUDEST: Final = 32_768
 
 def level_db(pcm: bytes) -> int:
     """The peak of whole PCM16 samples, in dB below the loudest that there is; SILENT_DB where there is none."""
-    samples = array("h", pcm)
+    samples = array("h", pcm[: len(pcm) // 2 * 2])
     peak = max(max(samples, default=0), -min(samples, default=0))
     return max(SILENT_DB, round(20 * math.log10(peak / _LOUDEST))) if peak else SILENT_DB
 

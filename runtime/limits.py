@@ -91,6 +91,8 @@ TUNNEL_LINES: Final = 60  # of an agent's output, kept to explain its end
 TUNNEL_LINE_BYTES: Final = 64 * 1024  # the rest of a longer line is dropped
 TUNNEL_END_SECONDS: Final = TUNNEL_STOP_SECONDS + TUNNEL_KILL_SECONDS + TUNNEL_EOF_SECONDS + 1  # the whole way out
 
+UNKNOWN_TYPES: Final = 20  # of Vapi's messages in one call, that are told of by name
+
 # --- The webhook. The deadlines nest: tool 15 < answer 17 < Vapi 20 < gateway 25.
 TOOL_SECONDS: Final = 15.0
 POST_SECONDS: Final = 17.0
@@ -137,9 +139,11 @@ LEVELS_KEPT: Final = 4_000  # of one voice: 33 minutes of it, 20 KB
 STORY_EVENTS: Final = 1_000  # of one call, kept to be looked at; a talkative call has some hundred
 STORY_EVENT_BYTES: Final = 4_096  # of one event; the texts of a longer one are left out
 AUDIT_CHARACTERS: Final = 100  # of one value in the line of a tool call
+STORY_BYTES: Final = 512 * 1024  # of one call's events
 HISTORY_CALLS: Final = 50  # that are over, kept to be looked at
 CONSOLE_CONNECTIONS: Final = 64
-CONSOLE_STREAMS: Final = 8  # pages that are open at once; each costs a millisecond of each second for 200 calls
+CONSOLE_STREAMS: Final = 8  # pages that are open at once; each costs 3 ms of each second for 200 calls
+CONSOLE_EVENTS: Final = 200  # of one call, in one piece: a page that opens in a long call gets it in several
 CONSOLE_EVERY_SECONDS: Final = 0.5  # between two states that a page is sent
 CONSOLE_CALLS: Final = 100  # in one state
 READY_PING_SECONDS: Final = 2.0  # for the database to answer, when somebody asks whether this process is ready ...

@@ -40,8 +40,13 @@ _PUBLIC: Final = frozenset({"Riley", "Acme", "Bank"})  # the assistant's and the
 
 @attrs.define
 class Masker:
-    """One per call. Mutable: `_words`, which masked fields have held, in lower case, the newest last."""
+    """One per call. Mutable: `_words`, which masked fields have held, in lower case, the newest last.
 
+    `known`: the names of the arguments that tools take. What a model calls a tool with beside them may be anything, and
+    is not shown. None: every name is known.
+    """
+
+    known: frozenset[str] | None = None
     _words: dict[str, None] = attrs.field(factory=dict)
 
     def masked(self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS) -> Any:
@@ -50,6 +55,8 @@ class Masker:
         if levels == 0:
             return "[…]"
         if isinstance(value, Mapping):
+            if key == "arguments":
+                return self._arguments(value, levels)
             # Fields first: they tell which words the texts beside them must not show.
             fields = {name: self._field(name, held) for name, held in value.items() if name in FIELDS}
             return {
@@ -63,6 +70,12 @@ class Masker:
         if isinstance(value, str) and key in TEXTS:
             return self.text(value)
         return value
+
+    def _arguments(self, value: Mapping[str, Any], levels: int) -> dict[str, Any]:
+        known = {name: held for name, held in value.items() if self.known is None or name in self.known}
+        shown: dict[str, Any] = self.masked(known, "", levels)
+        shown = {name: self.text(held) if isinstance(held, str) else held for name, held in shown.items()}
+        return shown | ({"[unknown]": len(value) - len(known)} if len(known) < len(value) else {})
 
     def _json(self, text: str, levels: int) -> str:
         """What Vapi is sent: an object made a string."""

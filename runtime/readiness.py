@@ -7,13 +7,19 @@ import trio
 
 from db.door import Database, DatabaseUnavailable
 from runtime import limits
+from runtime.supervisor import Started
 
 DatabaseState = Literal["up", "down", "unknown"]
 
 
 @attrs.define(eq=False)
 class Readiness:
-    """Mutable: what the database last answered, and when; `draining`, set when no more calls are taken."""
+    """An actor, where there is a console. Mutable: what the database last answered, and when; `draining`, set when no
+    more calls are taken.
+
+    Ends: never. Restart: yes; what was answered stays.
+    Cancelled: the question is given up.
+    """
 
     database: Database
     draining: bool = False
@@ -22,11 +28,21 @@ class Readiness:
     _asked_at: float = -limits.READY_KEPT_SECONDS
     _asking: trio.Lock = attrs.field(factory=trio.Lock)
 
+    async def run(self, task_status: Started) -> None:
+        """For those who look and do not wait."""
+        task_status.started()
+        while True:
+            await self.look()
+            await trio.sleep(limits.READY_KEPT_SECONDS)
+
     async def look(self) -> None:
         """Ask the database, if nobody has lately. Waits READY_PING_SECONDS at most."""
         async with self._asking:
             if trio.current_time() - self._asked_at < limits.READY_KEPT_SECONDS:
                 return
+            pool = self.database.statistics()
+            if pool.used >= pool.most and pool.last_query_worked:
+                return  # it answers others, and all connections are at work: a question would wait for them
             trouble = f"no answer within {limits.READY_PING_SECONDS:g} s"
             try:
                 with trio.move_on_after(limits.READY_PING_SECONDS):

@@ -2,11 +2,11 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 import structlog
@@ -19,6 +19,8 @@ from runtime.recording_spool import Spool, Unrecordable
 from runtime.supervisor import Started
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Recorder")
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -141,7 +143,7 @@ class Recorder:
         for entry in batch:
             entry.take()
         if batch:
-            await trio.to_thread.run_sync(self._write_in_thread, batch)
+            await self._in_thread(self._write_in_thread, batch)
         for entry in batch:
             if entry.trouble:
                 self._fail(entry.recording, entry.trouble)
@@ -205,7 +207,7 @@ class Recorder:
         look_at = -inf
         while True:
             if trio.current_time() >= look_at:
-                left_behind = await trio.to_thread.run_sync(self._look_in_thread)
+                left_behind = await self._in_thread(self._look_in_thread)
                 look_at = trio.current_time() + self.sweep_seconds
             elif self._to_decode:
                 await self._decode(self._to_decode[0])
@@ -231,9 +233,19 @@ class Recorder:
         self._given_up = {call_id for call_id in self._given_up if self.folder.has_spool(call_id)}
         return [call_id for call_id in found if call_id not in self._entries and call_id not in self._given_up]
 
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """`work` raises nothing. Waits while the system gives no thread: what is unwritten is bounded meanwhile."""
+        while True:
+            try:
+                return await trio.to_thread.run_sync(work, *arguments)
+            except RuntimeError as exc:
+                self.counts["recordings_without_a_thread"] += 1
+                _log.info("recorder_waits_for_a_thread", error=str(exc))
+            await trio.sleep(self.flush_seconds)
+
     async def _decode(self, entry: _Entry) -> None:
         recording = entry.recording
-        made = await trio.to_thread.run_sync(self._decode_in_thread, entry)
+        made = await self._in_thread(self._decode_in_thread, entry)
         del self._entries[recording.call_id]
         if made or (not entry.trouble and self.find(recording.call_id)):
             recording.state = "ready"
@@ -244,7 +256,7 @@ class Recorder:
 
     async def _decode_left_behind(self, call_id: str) -> None:
         entry = _Entry(Recording(call_id, 0.0, state="waiting"))
-        made = await trio.to_thread.run_sync(self._decode_in_thread, entry)
+        made = await self._in_thread(self._decode_in_thread, entry)
         if made:
             self.counts["recordings_left_behind"] += 1
             _log.info("recording_recovered", call_id=call_id)

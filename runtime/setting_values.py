@@ -58,11 +58,12 @@ def base_url(raw: str) -> str:
     try:
         parts = urlsplit(raw)
         usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        usable = usable and "@" not in parts.netloc  # a password would be shown wherever the address is
         _ = parts.port
     except ValueError:
         usable = False
     if not usable:
-        raise Bad("is not a base URL: use https://host[:port][/path], with no query")
+        raise Bad("is not a base URL: use https://host[:port][/path], with no query and no password")
     return raw.rstrip("/")
 
 

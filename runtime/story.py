@@ -12,30 +12,34 @@ import msgspec
 
 from runtime import limits
 
+Outcome = Literal["result", "error", "duplicate"]
+
 
 @attrs.frozen
 class ToolRun:
     """One call of a tool, answered. `seconds`: from when the dispatcher took it to its answer."""
 
     name: str
-    outcome: Literal["result", "error", "duplicate"]
+    outcome: Outcome
     seconds: float
 
     @classmethod
     def of(cls, name: str, error: str | None, *, stored: bool, seconds: float) -> "ToolRun":
         """`stored`: the answer came from the ledger, and nothing ran."""
-        return cls(name, "duplicate" if stored else "result" if error is None else "error", seconds)
+        outcome: Outcome = "duplicate" if stored else "result" if error is None else "error"
+        return cls(name[: limits.AUDIT_CHARACTERS], outcome, seconds)
 
 
 @attrs.define(eq=False)
 class StoredEvents:
     """Events as lines of JSON: small, and nothing in them for the garbage collector.
 
-    Mutable: the lines; `first`, the number of the oldest that is kept.
+    Mutable: the lines; `first`, the number of the oldest that is kept; `size_bytes` of all.
     """
 
     lines: list[bytes] = attrs.field(factory=list)
     first: int = 0
+    size_bytes: int = 0
 
     def add(self, t: float, who: str, event: str, data: dict[str, Any]) -> None:
         row = {"n": self.next, "t": t, "who": who, "event": event, "data": data}
@@ -44,8 +48,10 @@ class StoredEvents:
             row["data"] = {key: value for key, value in data.items() if _is_short(value)} | {"shortened": True}
             line = msgspec.json.encode(row, enc_hook=str)
         self.lines.append(line)
-        if len(self.lines) > limits.STORY_EVENTS:
-            drop = limits.STORY_EVENTS // 4
+        self.size_bytes += len(line)
+        if len(self.lines) > limits.STORY_EVENTS or self.size_bytes > limits.STORY_BYTES:
+            drop = len(self.lines) // 4
+            self.size_bytes -= sum(map(len, self.lines[:drop]))
             del self.lines[:drop]
             self.first += drop
 
@@ -53,8 +59,9 @@ class StoredEvents:
     def next(self) -> int:
         return self.first + len(self.lines)
 
-    def since(self, number: int) -> Sequence[bytes]:
-        return self.lines[max(0, number - self.first) :]
+    def since(self, number: int, most: int = limits.STORY_EVENTS) -> Sequence[bytes]:
+        at = max(0, number - self.first)
+        return self.lines[at : at + most]
 
 
 def _is_short(value: Any) -> bool:
@@ -89,7 +96,7 @@ class CallStory:
                 if who == "caller":
                     self._caller_stopped_at = t
             case "tool-call":
-                self.tool_running = str(masked["name"])
+                self.tool_running = str(masked["name"])[: limits.AUDIT_CHARACTERS]
             case "tool-answer":
                 self._on_answer(masked)
             case "call-over":

@@ -14,6 +14,8 @@ DROPS: Final[Mapping[str, str]] = {
     "interrupted_bytes": "interrupted",
 }
 
+MOST_TOOLS: Final = 10  # named in the line
+
 
 def summary(record: CallRecord, ending: Ending) -> dict[str, Any]:
     """Flat; the unit is the last word of a name. What was nothing is left out, but for what everybody asks."""
@@ -23,7 +25,7 @@ def summary(record: CallRecord, ending: Ending) -> dict[str, Any]:
         "seconds": round(record.age_seconds, 3),
         "ended_by": ending.by,
         "reason": ending.reason,
-        "detail": ending.detail,
+        "detail": record.masker.text(ending.detail),
         "setup_seconds": None if record.setup_seconds is None else round(record.setup_seconds, 3),
         "teardown_seconds": None if record.teardown_seconds is None else round(record.teardown_seconds, 3),
         "agent_turns": story.turns["agent"],
@@ -33,7 +35,7 @@ def summary(record: CallRecord, ending: Ending) -> dict[str, Any]:
     if (latency := story.turn_latency_ms) is not None:
         told["turn_latency_median_ms"], told["turn_latency_most_ms"] = round(latency["median"]), round(latency["most"])
     if story.tools:
-        told["tools_called"] = ",".join(dict.fromkeys(run.name for run in story.tools))
+        told["tools_called"] = ",".join(list(dict.fromkeys(run.name for run in story.tools))[:MOST_TOOLS])
         told["tool_most_seconds"] = round(max(run.seconds for run in story.tools), 3)
     for outcome in ("error", "duplicate"):
         if failed := sum(run.outcome == outcome for run in story.tools):
@@ -41,8 +43,8 @@ def summary(record: CallRecord, ending: Ending) -> dict[str, Any]:
     told |= {name: counts[name] for name in ("interruptions", "tails_overdue", "playouts_cut") if counts[name]}
     told |= {f"{name}_peak": round(peak, 3) for name, peak in record.peaks.items() if peak}
     for name, where in DROPS.items():
-        if counts[name]:
-            told[f"dropped_{where}_ms"] = round(counts[name] * 1000 / limits.AUDIO_BYTES_PER_SECOND)
+        if dropped_ms := round(counts[name] * 1000 / limits.AUDIO_BYTES_PER_SECOND):
+            told[f"dropped_{where}_ms"] = dropped_ms
     if restarts := sum(child.restarts for child in record.tree):
         told["actor_restarts"] = restarts
     return told

@@ -123,7 +123,7 @@ async def _run_here(house: House, known: KnownCall, call: ToolCall, deadline: fl
     else:
         answer = await runner.answer(call.id, call.name, call.arguments, deadline)
     seconds = trio.current_time() - started_at
-    audit(_log, Masker(), known.call_id, call, answer, seconds)
+    audit(_log, Masker(known=house.registry.argument_names), known.call_id, call, answer, seconds)
     house.metrics.tool_answered(ToolRun.of(call.name, answer.error, stored=answer.stored, seconds=seconds))
     if not answer.stored:
         result = {"error": answer.error} if answer.error is not None else answer.result

@@ -8,12 +8,12 @@ from typing import cast
 
 import structlog
 from quart import Response, request
-from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
 from runtime import limits
 from runtime.cross_site import BROWSER_HEADERS
 from runtime.house import House
+from runtime.plain_app import PlainApp
 from runtime.tool_answers import Asking, tool_answers
 from runtime.tool_posts import BadPost, ParsedPost, build_reply, parse_post
 from runtime.webhook_secret import SECRET_HEADER, bearer, same_secret, verify
@@ -24,8 +24,8 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Webhoo
 NO_SUCH_POD = b'{"error":"no such pod here"}'
 
 
-def webhook_app(house: House) -> QuartTrio:
-    app = QuartTrio("webhook")
+def webhook_app(house: House) -> PlainApp:
+    app = PlainApp("webhook")
     app.config["MAX_CONTENT_LENGTH"] = limits.BODY_BYTES
     app.config["BODY_TIMEOUT"] = limits.BODY_SECONDS
 
@@ -57,7 +57,7 @@ def webhook_app(house: House) -> QuartTrio:
     return app
 
 
-def _turn_strangers_away(app: QuartTrio, house: House) -> None:
+def _turn_strangers_away(app: PlainApp, house: House) -> None:
     @app.before_request
     async def not_from_a_page() -> Response | None:  # noqa: ASYNC124  # as below
         if not any(name in request.headers for name in BROWSER_HEADERS):

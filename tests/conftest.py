@@ -5,6 +5,7 @@ import inspect
 import os
 import ssl
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from tests.virtual_time import run_in_virtual_time
 
 pytest_plugins = ["tests.postgres"]
+MEMORY = Path("/dev/shm")
+MEMORY_ROOM_BYTES = 2**30  # an eighth of it is used
 VIRTUAL = tuple(Path(__file__).parent / name for name in ("actors", "runtime", "endings", "traps", "whole"))
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
@@ -23,6 +26,20 @@ hypothesis.settings.load_profile("shared machine")
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 gc.disable()  # until all modules are imported: they stay
+
+
+def put_temporary_files_in_memory() -> None:
+    """PostgreSQL's above all: a database for each test, hundreds of files that take a disk longer than the test takes.
+    What pytest keeps for us to read stays on the disk."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    about = os.statvfs(MEMORY)
+    if about.f_bavail * about.f_frsize > MEMORY_ROOM_BYTES and not about.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+put_temporary_files_in_memory()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -119,6 +119,11 @@ class Registry:
     def __len__(self) -> int:
         return len(self.tools)
 
+    @property
+    def argument_names(self) -> frozenset[str]:
+        """Of all tools."""
+        return frozenset(name for tool in self.tools for name in attrs.fields_dict(tool.arguments))
+
     def get(self, name: str) -> Tool:
         """The tool of that name. Raises UnknownTool."""
         for tool in self.tools:

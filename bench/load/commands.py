@@ -10,6 +10,7 @@ import attrs
 from bench.load.callers import CallerEnd, dial
 from bench.load.calls import Exchange
 from bench.load.failure import LoadFailure, all_of
+from bench.load.onlooker import Onlooker
 from bench.load.tools import post_tools
 from bench.load.window import check_alive, measure
 
@@ -26,13 +27,14 @@ class Load:
 
     exchange: Exchange
     _ends: list[CallerEnd] = attrs.field(factory=list)
+    _onlooker: Onlooker | None = None
 
     async def run(self, command: dict[str, Any]) -> dict[str, Any]:
         """`do` names a method, the rest are its arguments. A failure is a reply too."""
         asked = dict(command)
         methods: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
             "call": self.call, "measure": self.measure, "hang_up": self.hang_up, "one_by_one": self.one_by_one,
-            "tools": self.tools, "drop": self.drop,
+            "tools": self.tools, "look": self.look, "look_away": self.look_away, "drop": self.drop,
         }  # fmt: skip
         try:
             return await methods[asked.pop("do")](**asked)
@@ -68,6 +70,18 @@ class Load:
     async def tools(self, concurrent: int, posts: int) -> dict[str, Any]:
         return {"posts": await post_tools(self.exchange, concurrent, posts)}
 
+    async def look(self, url: str) -> dict[str, Any]:
+        """At the console there, from now on; return when there was something to see."""
+        self._onlooker = Onlooker(url)
+        await self._onlooker.begin()
+        return {}
+
+    async def look_away(self) -> dict[str, Any]:
+        onlooker, self._onlooker = self._onlooker, None
+        if onlooker is None:
+            raise LoadFailure("nobody looks")
+        return await onlooker.end()
+
     async def hang_up(self) -> dict[str, Any]:
         """All callers at once; return when both ends of every call are closed."""
         began = time.monotonic()
@@ -86,6 +100,9 @@ class Load:
         """End all calls by force, without waiting for the bridge."""
         for end in self._ends:
             end.drop()
+        if self._onlooker is not None:
+            await self._onlooker.stop()
+            self._onlooker = None
         self._forget()
         return {}
 

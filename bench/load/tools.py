@@ -9,12 +9,12 @@ import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import h11
 
 from bench.load.calls import Exchange, VapiCall
 from bench.load.failure import LoadFailure, all_of
+from bench.load.http_request import request
 
 TOOL: Final = "display_card_info_by_last4"
 ARGUMENTS: Final[Mapping[str, str]] = {"last4": "4242"}
@@ -58,26 +58,6 @@ def _message(call_id: str, tool_call_id: str) -> dict[str, Any]:
 
 
 async def _post(url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    try:
-        http = h11.Connection(h11.CLIENT)
-        fixed = [("Host", parts.netloc), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        request = h11.Request(
-            method="POST", target=parts.path, headers=[*fixed, *headers.items(), ("Connection", "close")]
-        )
-        sent = (http.send(part) for part in (request, h11.Data(data=body), h11.EndOfMessage()))
-        writer.write(b"".join(part or b"" for part in sent))
-        status, answer = 0, b""
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                http.receive_data(await reader.read(64 * 1024))
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-            elif isinstance(event, h11.Data):
-                answer += bytes(event.data)
-            else:  # the end of the message, or of the connection
-                return status, answer
-    finally:
-        writer.close()
+    pieces: list[bytes] = []
+    status = await request("POST", url, {"Content-Type": "application/json", **headers}, body, pieces.append)
+    return status, b"".join(pieces)

@@ -5,6 +5,7 @@ from typing import Final
 from runtime.doctor.configuration import look_at_fleet, look_at_instructions, look_at_settings
 from runtime.doctor.database import look_at_store
 from runtime.doctor.doors import look_at_console_door, look_at_voice_door, look_at_webhook_door
+from runtime.doctor.engine import look_at_engine
 from runtime.doctor.examination import Check, in_thread
 from runtime.doctor.machine import look_at_open_files, look_at_packages, look_at_python, look_at_recordings
 from runtime.doctor.vapi import look_at_vapi
@@ -27,5 +28,6 @@ CHECKS: Final = (
     Check("database", look_at_store),
     Check("Vapi", look_at_vapi, ("VAPI_BASE_URL",)),
     Check("way in", look_at_way_in, _TUNNEL),
+    Check("engine", look_at_engine, ("ENGINE_URL",)),
     Check("fleet", in_thread(look_at_fleet), ("WEBHOOK_BIND", "POD_ID")),
 )

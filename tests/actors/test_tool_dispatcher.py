@@ -117,6 +117,12 @@ async def test_each_answered_call_leaves_one_line_with_what_was_asked_and_no_per
     assert len(told) < 3_000, "whatever the model sends, a line stays a line"
 
 
+async def test_line_of_a_call_shows_no_name_and_no_id_that_cannot_be_one() -> None:
+    async with dispatching() as d:
+        await d.post(call("my phone is 215-555-0199", "call Jane Doe"))
+    assert (d.audit[0]["tool"], d.audit[0]["tool_call_id"]) == ("[odd]", "[odd]")
+
+
 async def test_dispatcher_ends_when_its_channel_ends() -> None:
     """With every sender closed; the original receiver stays open, for a restart."""
     sender, receiver = trio.open_memory_channel[PendingPost](1)

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import pytest
 import trio
+from quart_trio.wrappers.response import TrioFileBody, TrioResponse
 
 from console import app as console
 from console.app import console_app
 from console.guard import ConsoleGuard
 from console.view import Process
-from db.door import DatabaseUnavailable
+from db.door import DatabaseUnavailable, PoolStatistics
 from runtime import limits
 from runtime.pulse import Pulse
 from runtime.readiness import Readiness
@@ -82,6 +83,9 @@ async def _answers(found: list[Symptom]) -> None:
         ):
             body = (await reply.get_data()).decode()
             found.append(Symptom(body, f"{reply.status_code} {seen(body, **varies).shown}"))
+        too_far = console._in_part(TrioResponse(TrioFileBody(__file__)), "bytes=999999999-")
+        body = (await too_far.get_data()).decode()
+        found.append(Symptom(body, f"{too_far.status_code} {body}"))
 
 
 async def _not_ready(found: list[Symptom]) -> None:
@@ -92,7 +96,8 @@ async def _not_ready(found: list[Symptom]) -> None:
         raise DatabaseUnavailable(WHY)
 
     for ping in (refused, trio.sleep_forever):
-        ready = Readiness(SimpleNamespace(ping=ping), draining=True)  # type: ignore[arg-type]
+        idle = PoolStatistics(0, 1, 10)
+        ready = Readiness(SimpleNamespace(ping=ping, statistics=lambda: idle), draining=True)  # type: ignore[arg-type] # noqa: B023
         await ready.look()
         drains, database = ready.why_not
         found.append(seen(database, **({"why": WHY} if WHY in database else {})))

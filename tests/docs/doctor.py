@@ -20,7 +20,7 @@ import trio
 import trio.testing
 
 from db.server_binaries import EmbeddedServerError
-from runtime.doctor import configuration, database, doors, machine, vapi, way_in
+from runtime.doctor import configuration, database, doors, engine, machine, vapi, way_in
 from runtime.doctor.examination import CHECK_SECONDS, Check, examine
 from runtime.doctor.finding import Finding
 from runtime.http_client import Reply
@@ -249,8 +249,8 @@ def _credentials(folder: Path) -> Iterator[Symptom]:
     key.chmod(0o644)
     bastion = partial(Ssh, "me@bastion", "https://b.example", "b.example:80")
     open_key, unknown = bastion(key=key), bastion(known_hosts=known)
-    for engine, varies in ((Ngrok(), {}), (open_key, {"file": key}), (unknown, {"file": known})):
-        mark, line, advice = way_in._credentials(engine)
+    for tunnel, varies in ((Ngrok(), {}), (open_key, {"file": key}), (unknown, {"file": known})):
+        mark, line, advice = way_in._credentials(tunnel)
         assert advice
         symptom = seen(line, **varies)
         shown = f"{mark} way in <engine>: <version> (<program>); {symptom.shown}"
@@ -258,6 +258,10 @@ def _credentials(folder: Path) -> Iterator[Symptom]:
 
 
 async def _programs(folder: Path, symptoms: list[Symptom]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio, "open_tcp_stream", _refused)
+        (away,) = await engine.look_at_engine(read(folder, SIMULATION_ID="s", ENGINE_URL="http://engine.example:6100"))
+    symptoms.append(found(away, address="engine.example:6100"))
     (unfit,) = await way_in.look_at_way_in(read(folder, TUNNEL="none"))
     symptoms.append(found(unfit, what_is_wrong=unfit.found))
     for code in (3, None):
@@ -269,6 +273,11 @@ async def _programs(folder: Path, symptoms: list[Symptom]) -> None:
         trouble = broken.found.removeprefix("ngrok: ngrok ")
         shown = f"{broken.mark} way in <engine>: <program> {seen(trouble, **varies).shown}"
         symptoms.append(Symptom(broken.found, shown))
+
+
+async def _refused(*_address: Any) -> None:
+    await trio.lowlevel.checkpoint()
+    raise OSError(errno.ECONNREFUSED, "refused")
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from db.memory import open_memory_database
 from runtime.doors import _webhook_key
 from runtime.errors import CallerStalled
 from runtime.http_door import behind_the_barrier
+from runtime.plain_app import PlainApp
 from runtime.record import Calls, Ending
 from runtime.settings import Settings
 from runtime.supervisor import Restart, open_supervisor
@@ -80,6 +81,9 @@ async def _supervised(found: list[Symptom]) -> None:
     found.append(logged(lines, "actor_restarted", "restarts"))
     found.append(logged(lines, "actor_ended_the_call", "why"))
     found.append(logged(lines, "actor_would_not_stop", "after_seconds"))
+    with log_lines() as lines:
+        PlainApp("webhook").log_exception((ZeroDivisionError, ZeroDivisionError(), None))
+    found.append(logged(lines, "request_failed"))
 
 
 async def _not_started(found: list[Symptom]) -> None:

@@ -31,21 +31,20 @@ def python_fuzz(*options: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_nothing_is_flagged_in_five_hundred_cases() -> None:
-    done = python_fuzz("--cases", "500", "--seed", "7", "--jobs", "2")
+def test_nothing_is_flagged_in_three_hundred_cases() -> None:
+    done = python_fuzz("--cases", "300", "--seed", "7", "--jobs", "2")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert re.search(r"500 cases \(webhook 350, caller 100, vapi 50\), seed 7, .*: 0 flagged", done.stdout)
+    assert re.search(r"300 cases \(webhook 210, caller 60, vapi 30\), seed 7, .*: 0 flagged", done.stdout)
     # What is worth sending did come through.
     for what in ("webhook: answered 200", "webhook: answered 400", "webhook: answered 401", "caller: answered 101",
                  "caller: ended: half_a_sample", "caller: ended: malformed_message", "vapi: ended: vapi_lost",
                  "vapi: ended: callee_no_answer", "vapi: ended: call_ended"):  # fmt: skip
-        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in five hundred cases"
+        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in three hundred cases"
 
 
 def test_connection_is_not_left_waiting_for_an_app_that_was_cut_off() -> None:
     """More had come behind requests that were never answered: the reader waited, and a place was lost for ever."""
-    done = python_fuzz("--seed", "0", "--replay", "webhook:2250..2499")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert run_guarded(0, "webhook", range(2250, 2500)).flags == []
 
 
 def test_a_case_is_the_same_when_another_process_replays_it() -> None:
@@ -103,7 +102,7 @@ def decoder_that_loops(patch: pytest.MonkeyPatch) -> None:
         return message
 
     patch.setattr(Tap, "next", eager)
-    patch.setattr(jobs, "BATCH_WALL_SECONDS", 3)
+    patch.setattr(jobs, "BATCH_WALL_SECONDS", 2)
 
 
 def reader_that_raises(patch: pytest.MonkeyPatch) -> None:
@@ -129,21 +128,20 @@ def door_that_falls(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "target"),
+    ("plant", "target", "cases"),
     [
-        (no_barrier, "webhook"),
-        (app_that_raises, "webhook"),
-        (connection_left_open, "webhook"),
-        (decoder_that_loops, "caller"),
-        (leg_left_open, "caller"),
-        (reader_that_raises, "vapi"),
-        (door_that_falls, "caller"),
+        (no_barrier, "webhook", 60),
+        (app_that_raises, "webhook", 10),
+        (connection_left_open, "webhook", 20),
+        (decoder_that_loops, "caller", 10),
+        (leg_left_open, "caller", 30),
+        (reader_that_raises, "vapi", 10),
+        (door_that_falls, "caller", 10),
     ],
-)
+)  # so many, from 0 on, find it
 def test_fuzz_finds_the_defect_when_it_is_planted(
-    plant: Plant, target: Target, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, target: Target, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = range(100) if target == "webhook" else range(40)
-    assert not run_guarded(7, target, cases).flags
+    assert not run_guarded(7, target, range(cases)).flags
     plant(monkeypatch)
-    assert run_guarded(7, target, cases).flags
+    assert run_guarded(7, target, range(cases)).flags

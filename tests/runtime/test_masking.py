@@ -109,3 +109,14 @@ def test_words_of_a_call_are_bounded() -> None:
         masker.masked({"full_name": f"Person{number} Somebody{number}"})
     assert masker.text("so Somebody1999 it is") == "so […] it is"
     assert len(masker._words) <= 500
+
+
+def test_arguments_that_no_tool_has_are_not_shown_and_text_in_the_others_is_masked() -> None:
+    invented = {"ssn": "123-45-6789", "date_of_birth": "1980-01-01", "my name is Jane Doe": 1, "card_number": 4111}
+    known = {"card_id": 5, "last4": "4242", "note": "my name is Jane Doe, 215-555-0199", "phone": "+1 215 555 0199"}
+    masker = Masker(known=frozenset(known))
+    told = masker.masked({"id": "t", "arguments": {**invented, **known}})["arguments"]
+    assert told["[unknown]"] == len(invented)
+    assert (told["card_id"], told["last4"]) == (5, "4242")
+    assert not any(word in repr(told) for word in ("Jane", "Doe", "6789", "1980", "4111", "555", "ssn"))
+    assert Masker().masked({"arguments": {"any": 1}}) == {"arguments": {"any": 1}}

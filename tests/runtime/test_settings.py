@@ -44,7 +44,7 @@ BAD = [
     *(("VOICE_PROTOCOL", raw) for raw in ("text", "BINARY", "binary,json")),
     ("TAIL_MODE", "slow"), ("LOG_LEVEL", "loud"),
     *(("POD_ID", raw) for raw in ("Upper", "under_score", "x" * 41, "a/b", "pod\n2")),
-    *(("VAPI_BASE_URL", raw) for raw in ("api.vapi.ai", "ftp://x", "https://", "https://x?y=1", "https://x#y")),
+    *(("VAPI_BASE_URL", raw) for raw in ("api.vapi.ai", "ftp://x", "https://", "https://x?y=1", "https://x#y", "https://u:p@x")),
     *(("ENGINE_URL", raw) for raw in ("engine:6100", "http://engine:port", "http://engine:99999", "http://[::1")),
     ("TUNNEL", "frp"), ("TUNNEL_PROBE", "yes"), ("TUNNEL_SHARE", "on"), ("TOOL_POLICY", "none"),
     ("VAPI_STATIC_IPS", "1"),

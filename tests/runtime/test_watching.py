@@ -7,8 +7,9 @@ from array import array
 import pytest
 import trio
 
-from db.door import DatabaseUnavailable
-from runtime import limits
+from db.door import DatabaseUnavailable, PoolStatistics
+from runtime import frames, limits
+from runtime.leg import Audio, MaskedAudio
 from runtime.levels import SILENT_DB, Levels, level_db
 from runtime.pulse import Pulse
 from runtime.readiness import Readiness
@@ -138,6 +139,11 @@ class Moody:
     mood = "up"
     asked = 0
 
+    busy = False
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(10 if self.busy else 1, 0, 10, last_query_worked=True)
+
     async def ping(self) -> None:
         self.asked += 1
         await trio.sleep(1_000 if self.mood == "hangs" else 0)
@@ -163,5 +169,32 @@ async def test_readiness_asks_the_database_once_for_many_and_says_why_not(
     await trio.sleep(limits.READY_KEPT_SECONDS)
     await ready.look()
     assert ready.why_not == []
+    database.mood, database.busy = "hangs", True
+    await trio.sleep(limits.READY_KEPT_SECONDS)
+    await ready.look()
+    assert ready.why_not == [], "all connections are at work: it answers others"
     ready.draining = True
     assert "drains" in ready.why_not[0]
+
+
+def test_events_of_one_call_hold_so_many_bytes_and_no_more() -> None:
+    events = StoredEvents()
+    for number in range(900):
+        events.add(float(number), "caller", "transcript", {"text": "x" * 3_000})
+    assert events.size_bytes == sum(map(len, events.lines)) <= limits.STORY_BYTES
+    assert [json.loads(line)["n"] for line in events.since(events.first, 2)] == [events.first, events.first + 1]
+
+
+def test_level_of_a_long_message_is_that_of_its_first_frame() -> None:
+    long = tone(3_276) + tone(32_000, 100_000)
+    masked = MaskedAudio(b"...." + b"\1\2\3\4" + frames.xored(long, b"\1\2\3\4"), 8, len(long))
+    assert level_db(Audio(long).first_frame) == level_db(masked.first_frame) == -20
+    assert level_db(b"\0\0\0") == SILENT_DB, "half a sample is none"
+
+
+def test_long_names_of_tools_are_cut_because_a_model_makes_them_up() -> None:
+    story = CallStory()
+    story.on_event(1.0, "tool", "tool-call", {"id": "t", "name": "x" * 60_000, "arguments": {}})
+    assert len(story.tool_running or "") == limits.AUDIT_CHARACTERS
+    story.on_event(1.0, "tool", "tool-answer", {"id": "t", "name": "x" * 60_000, "seconds": 0.1, "duplicate": False})
+    assert len(story.tools[0].name) == limits.AUDIT_CHARACTERS

@@ -1,4 +1,4 @@
-"""The torture run as its users start it: a fixed two hundred seeds, the same everywhere."""
+"""The torture run as its users start it: forty fixed seeds, the same everywhere. `make torture` runs a thousand."""
 
 import os
 import re
@@ -12,7 +12,9 @@ from torture.plan import plan_for
 
 ROOT = Path(__file__).parents[2]
 VOICE = [sys.executable, "-m", "runtime.cli", "torture"]
-WALL_SECONDS = 170  # for two hundred seeds; 45 s on two idle cores, and tests run beside it
+WALL_SECONDS = 120  # for forty seeds; 5 s on two idle cores, and tests run beside it
+# In so few, only some come upon the rarest of what is asked for below.
+SEEDS = "171..210"
 
 
 def voice_torture(*options: str, hash_seed: str = "random") -> "subprocess.CompletedProcess[str]":
@@ -22,15 +24,15 @@ def voice_torture(*options: str, hash_seed: str = "random") -> "subprocess.Compl
     )
 
 
-def test_every_invariant_holds_when_a_hundred_runs_are_tortured() -> None:
-    done = voice_torture("--seeds", "100..199", "--jobs", "2")
+def test_every_invariant_holds_when_forty_runs_are_tortured() -> None:
+    done = voice_torture("--seeds", SEEDS, "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "100 seeds" in done.stdout
+    assert "40 seeds" in done.stdout
     assert "every invariant held in every run" in done.stdout
     # What was planned did come about.
     happened = ("interruptions", "interrupted_bytes", "tool_duplicates", "orphans_ended", "ended: shutting_down")
     for what in (*happened, "ended: vapi_lost", "ended: callee_no_answer", "ended: call_ended", "reports dropped"):
-        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in a hundred runs"
+        assert re.search(rf"{what} [1-9]", done.stdout), f"no {what} in forty runs"
 
 
 @pytest.mark.parametrize("seed", [10, 25])  # one with TLS, one with several calls and faults

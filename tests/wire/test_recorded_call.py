@@ -20,6 +20,13 @@ async def test_call_is_recorded_and_the_console_serves_any_part_of_it(tmp_path: 
             path = f"/calls/{record.id}/recording.wav"
             whole, part = await http.get(path), await http.get(path, headers={"Range": "bytes=44-83"})
             waveform = (await http.get(f"/calls/{record.id}/waveform")).json()
+            for asked, status, content in (
+                ("bytes=-50", 206, whole.content[-50:]), ("bytes=100-", 206, whole.content[100:]),
+                ("bytes=0-0,9-9", 200, whole.content), (f"bytes={len(whole.content)}-", 416, None),
+            ):  # fmt: skip
+                answer = await http.get(path, headers={"Range": asked})
+                assert answer.status_code == status
+                assert content in (answer.content, None)
             row = (await http.get("/calls")).json()["calls"][0]
         assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/wav")
         assert (part.status_code, part.content) == (206, whole.content[44:84])
