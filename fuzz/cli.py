@@ -23,11 +23,14 @@ def fuzz(
     """Hostile bytes at the webhook door, at a caller's leg and from Vapi's side, in virtual time, in process."""
     if context.invoked_subcommand is not None:
         return
+    if not (_replay(seed, replay) if replay else _fuzz(cases, seed, jobs)):
+        raise typer.Exit(FLAGGED)
+
+
+def _fuzz(cases: int, seed: int, jobs: int) -> bool:
     from fuzz.jobs import fuzz as fuzz_all
 
-    held = _replay(seed, replay) if replay else fuzz_all(cases, seed, jobs, _say)
-    if not held:
-        raise typer.Exit(FLAGGED)
+    return fuzz_all(cases, seed, jobs, _say)
 
 
 def _replay(seed: int, which: str) -> bool:

@@ -25,7 +25,6 @@ from fuzz.served import FLEET_SECRET, settings
 from fuzz.siege_table import Assault, Calm
 
 GRAIN_NS: Final = 1_000_000
-RAMP_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 2.0
 WRONG_SECRET: Final = "0" * 32 + "." + "0" * 64
 Tell = Callable[[str], None]
@@ -64,6 +63,7 @@ class Length:
     quiet_seconds: float = 4.0
     attack_seconds: float = 8.0
     most_connections: int = 10_000
+    ramp_seconds: float = 2.0
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ class Siege:
     async def run(self, plan: Sequence[Planned], tell: Tell) -> tuple[list[Calm], list[Assault]]:
         calms, assaults = [], []
         await self._call()
-        await trio.sleep(RAMP_SECONDS)
+        await trio.sleep(self.length.ramp_seconds)
         for planned in plan:
             calms.append(await self._calm())
             assaults.append(await self._assault(planned))
@@ -96,8 +96,8 @@ class Siege:
     async def _assault(self, planned: Planned) -> Assault:
         rss_before = memory(self.bridge.program.pid).rss_mib
         seconds = self.length.attack_seconds
-        async with self._attacker(planned, seconds + RAMP_SECONDS + 2.0) as attacker:
-            await trio.sleep(RAMP_SECONDS)
+        async with self._attacker(planned, seconds + self.length.ramp_seconds + 2.0) as attacker:
+            await trio.sleep(self.length.ramp_seconds)
             window = await measure_window(self.load, self.bridge, "plain", seconds, 0)
             rss_during = memory(self.bridge.program.pid).rss_mib
             dialled = await attacker.says("dialled ")

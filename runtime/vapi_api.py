@@ -4,7 +4,7 @@ Sources: Vapi's OpenAPI (CreateCallDTO, VapiWebsocketTransport, Server, OpenAIFu
 where they contradict each other, what working clients of this transport do (docs/protocol.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -101,7 +101,7 @@ class VapiApi:
                 raise
             raise NoAnswer("vapi_down", f"Vapi at {self._base_url} cannot be reached: {exc}") from exc
         if reply.status not in (200, 201):
-            raise refusal(reply)
+            raise refusal(_without(reply, self._key, *_secrets_in(body)))
         parsed = reply.json()
         try:
             return CreatedCall(str(parsed["id"]), str(parsed["transport"]["websocketCallUrl"]), _account_slots(parsed))
@@ -143,6 +143,22 @@ class VapiApi:
     async def _request(self, method: str, path: str, seconds: float, body: Any = None) -> Reply:
         headers = {"Authorization": f"Bearer {self._key}"}
         return await self._http.request(method, self._base_url + path, seconds=seconds, json=body, headers=headers)
+
+
+def _secrets_in(body: Any) -> Iterator[str]:
+    """Of a POST /call: the values of all `headers`, which its webhooks will show us."""
+    if isinstance(body, dict):
+        yield from map(str, body.get("headers", {}).values())
+    for part in body.values() if isinstance(body, dict) else body if isinstance(body, list) else ():
+        yield from _secrets_in(part)
+
+
+def _without(reply: Reply, *secrets: str) -> Reply:
+    """Vapi may quote what it did not like, and a line of the log may not."""
+    body = reply.body
+    for secret in filter(None, secrets):
+        body = body.replace(secret.encode(), b"[secret]")
+    return attrs.evolve(reply, body=body)
 
 
 def _account_slots(parsed: Any) -> int | None:

@@ -131,6 +131,18 @@ async def test_create_tells_cause_and_remedy_when_vapi_refuses(status: int, body
     assert len(str(raised.value)) < 600
 
 
+async def test_refusal_hides_the_secrets_that_vapi_quotes() -> None:
+    body, _ = await request_body()
+    quoted = json.dumps({"message": [json.dumps(body["assistant"]["model"]["tools"][0]["server"]), "private-key"]})
+    with pytest.raises(NoAnswer) as raised:
+        await api_at(answering(400, quoted.encode())).create(body)
+    (secret,) = body["assistant"]["model"]["tools"][0]["server"]["headers"].values()
+    line = str(raised.value)
+    assert "X-Voice-Secret" in line
+    assert secret not in line
+    assert "private-key" not in line
+
+
 @pytest.mark.parametrize("message", ["first\nsecond", ["first\nsecond"], "x" * 100_000])
 def test_refusal_is_one_short_line_when_vapis_message_is_not(message: Any) -> None:
     line = str(refusal(Reply(400, json.dumps({"message": message}).encode())))

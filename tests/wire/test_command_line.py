@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wire.forks import Forks, open_forks
+
 VOICE = [sys.executable, "-m", "runtime.cli"]
 SETTINGS = {
     "VAPI_API_KEY": "k-hunter2",
@@ -33,6 +35,12 @@ def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*VOICE, *arguments], env=environment(**changes), capture_output=True, text=True, timeout=30, check=False
     )
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with open_forks() as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -59,8 +67,10 @@ def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
-def test_serve_says_in_one_line_what_is_wrong_when_a_setting_is(changes: dict[str, str], names: str) -> None:
-    done = run("serve", **changes)
+def test_serve_says_in_one_line_what_is_wrong_when_a_setting_is(
+    changes: dict[str, str], names: str, forks: Forks
+) -> None:
+    done = forks.voice("serve", environ=environment(**changes))
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(said) == 1, done.stderr
@@ -141,18 +151,18 @@ def test_settings_shows_each_setting_and_no_secret() -> None:
         (["simulate", "caller", "nonsense"], 3, ""),
     ],
 )
-def test_wrong_use_is_one_line_and_its_exit_code(arguments: list[str], code: int, says: str) -> None:
-    done = run(*arguments)
+def test_wrong_use_is_one_line_and_its_exit_code(arguments: list[str], code: int, says: str, forks: Forks) -> None:
+    done = forks.voice(*arguments, environ=environment())
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_simulated_server_says_so_when_its_port_is_taken() -> None:
+def test_simulated_server_says_so_when_its_port_is_taken(forks: Forks) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for part in ("vapi", "engine"):
-            done = run("simulate", part, "--port", port)
+            done = forks.voice("simulate", part, "--port", port, environ=environment())
             assert done.returncode == 2
             assert "voice: " in done.stderr
             assert "Traceback" not in done.stderr

@@ -7,7 +7,7 @@ import pytest
 from fuzz.siege import PLAN, Length, open_siege
 from fuzz.siege_table import GROWTH_MIB, as_json, table
 
-SHORT = Length(calls=1, quiet_seconds=0.5, attack_seconds=1.0, most_connections=700)
+SHORT = Length(calls=1, quiet_seconds=0.5, attack_seconds=1.0, most_connections=700, ramp_seconds=0.7)
 # One of each kind; the whole siege takes two minutes of both cores.
 KINDS = ("slow heads", "10,000 silent callers", "nested JSON", "requests that reset")
 
