@@ -72,7 +72,8 @@ async def serve_vapi(
     write: Print = say,
     mask: Mask = unmasked,
 ) -> None:
-    """A Vapi cloud on ``127.0.0.1:port`` (0 picks one) whose assistant plays ``scenario``. Ends only by cancellation.
+    """A Vapi cloud on ``127.0.0.1:port`` (0 picks one) whose assistant plays ``scenario``, and which has its faults,
+    unless ``behaviour`` says otherwise. Ends only by cancellation.
 
     :raises OSError: the port is taken.
     """
@@ -82,7 +83,7 @@ async def serve_vapi(
         api_key=api_key,
         agent=scenario.agent if scenario else (),
         caller_lines=scenario.caller_lines if scenario else (),
-        behaviour=behaviour,
+        behaviour=behaviour or (Behaviour(**scenario.faults.vapi) if scenario else None),
         speech=voice_of(scenario),
         on_event=lambda event: write(event_line(event, mask)),
     ) as cloud:
