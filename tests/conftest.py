@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import os
 import ssl
 import sys
@@ -17,6 +18,8 @@ from tests.virtual_time import run_in_virtual_time
 pytest_plugins = ["tests.postgres"]
 MEMORY = Path("/dev/shm")
 MEMORY_ROOM_BYTES = 2**30  # an eighth of it is used
+LONGEST = ("test_torture.py", "test_hard_endings.py", "test_hostile_doors.py", "test_fuzz.py", "test_demo_console.py")
+WAITING = ("wire", "tunnels", "console")  # for real time, and little else
 VIRTUAL = tuple(Path(__file__).parent / name for name in ("actors", "runtime", "endings", "traps", "whole"))
 
 hypothesis.settings.register_profile("shared machine", deadline=None)
@@ -42,11 +45,29 @@ def put_temporary_files_in_memory() -> None:
 put_temporary_files_in_memory()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent in VIRTUAL and inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
-    items.sort(key=lambda item: item.path.name != "test_torture.py")  # the longest first, so that it does not end last
+    if workers := getattr(config, "workerinput", {}).get("workercount"):
+        items[:] = dealt(items, workers)
+
+
+def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Each worker is given as many tests in a row, and takes of the others' last when it is done. So each begins with
+    some that wait, as others work meanwhile; short ones come last, so that all end together."""
+    files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    early = [file for file in files if file[0].path.name in rank or file[0].path.parent.name in WAITING]
+    early.sort(key=lambda file: rank.get(file[0].path.name, len(rank)))
+    late = iter([item for file in files if file not in early for item in file])
+    hands = [list(itertools.chain(*early[worker::workers])) for worker in range(workers)]
+    left = len(items)
+    for worker, hand in enumerate(hands):
+        size = left // (workers - worker)
+        hand += itertools.islice(late, max(0, size - len(hand)))
+        left -= size
+    return [*itertools.chain(*hands), *late]
 
 
 def pytest_collection_finish() -> None:
