@@ -85,7 +85,7 @@ async def test_agent_is_stopped_when_it_is_never_ready(tmp_path: Path) -> None:
 
 
 async def test_call_is_told_what_the_agent_waits_for_when_it_is_never_ready(tmp_path: Path) -> None:
-    changes = {"tunnel_ready_seconds": 0.5, "tunnel_attempts": 1}
+    changes = {"tunnel_ready_seconds": 1.5, "tunnel_attempts": 1}
     for settings, says in (
         (ngrok_settings(tmp_path, changes, SCENARIO="offline"), "no such host"),
         (cloudflared_settings(tmp_path, changes, SCENARIO="unconnected"), "no recent network activity"),
