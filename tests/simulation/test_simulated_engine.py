@@ -202,6 +202,6 @@ def test_command_line_exits_with_3_in_one_line_when_the_engine_cannot_be_reached
     assert call("ws://127.0.0.1:9", "--engine", "http://127.0.0.1:9")[0] == 2
     assert call("ws://127.0.0.1:9", "--simulation", "s1")[0] == 2
     assert call("ws://127.0.0.1:9", "--engine", "localhost", "--simulation", "s1") == (
-        2, "voice: --engine 'localhost' is not a base URL: use https://host[:port][/path], with no query and no password"
-        "\n",
+        2, "voice: --engine 'localhost' is not a base URL: use https://host[:port][/path], with no query and no"
+        " password\n",
     )  # fmt: skip
