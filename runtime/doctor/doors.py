@@ -51,7 +51,9 @@ async def _door(name: str, setting: str, bind: Bind, settings: Settings) -> Find
 def _same(one: Bind, other: Bind) -> bool:
     if one.unix_path or other.unix_path:
         return one.unix_path == other.unix_path
-    same_host = one.host == other.host or one.host in WILDCARDS or other.host in WILDCARDS
+    hosts = {one.host, other.host}
+    v4_alone = "0.0.0.0" in hosts and any(":" in host for host in hosts)  # it covers no address of IPv6
+    same_host = len(hosts) == 1 or (not v4_alone and not hosts.isdisjoint(WILDCARDS))
     return same_host and one.port == other.port != 0
 
 

@@ -365,3 +365,12 @@ def test_clock_is_wrong_when_it_is_far_from_vapis(ahead_seconds: int, mark: str,
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026"])
 def test_clock_is_not_compared_when_the_reply_has_no_date(date: str) -> None:
     assert vapi.clock_finding(date, NOW).mark == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide"),
+    [("0.0.0.0", "127.0.0.1", True), ("::", "::1", True), ("::1", "::1", True), ("0.0.0.0", "::1", False)],
+)
+def test_doors_collide_only_where_an_address_covers_the_other(one: str, other: str, collide: bool) -> None:
+    assert doors._same(Bind(one, 80), Bind(other, 80)) is doors._same(Bind(other, 80), Bind(one, 80)) is collide
+    assert not doors._same(Bind(one, 80), Bind(other, 81))
