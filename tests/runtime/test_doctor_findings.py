@@ -17,7 +17,7 @@ import trio
 from rich.console import Console
 
 from db.look import DatabaseFacts
-from runtime.doctor import machine, vapi
+from runtime.doctor import doors, machine, vapi
 from runtime.doctor.checks import CHECKS
 from runtime.doctor.configuration import look_at_fleet, look_at_instructions, look_at_settings, misspelt
 from runtime.doctor.database import facts_finding, refused_finding
@@ -25,6 +25,7 @@ from runtime.doctor.examination import Check, examine
 from runtime.doctor.finding import Finding, Mark, exit_code
 from runtime.doctor.report import print_findings, summary
 from runtime.http_client import Reply
+from runtime.setting_values import Bind
 from runtime.settings import Reading, read_environment
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
