@@ -18,7 +18,10 @@ from tests.virtual_time import run_in_virtual_time
 pytest_plugins = ["tests.postgres"]
 MEMORY = Path("/dev/shm")
 MEMORY_ROOM_BYTES = 2**30  # an eighth of it is used
-LONGEST = ("test_torture.py", "test_hard_endings.py", "test_hostile_doors.py", "test_fuzz.py", "test_demo_console.py")
+LONGEST = (
+    "test_torture.py", "test_hard_endings.py", "test_hostile_doors.py", "test_fuzz.py", "test_demo_console.py",
+    "test_voice_run.py", "test_whole_call.py", "test_command_line.py",
+)  # fmt: skip
 WAITING = ("wire", "tunnels", "console")  # for real time, and little else
 VIRTUAL = tuple(Path(__file__).parent / name for name in ("actors", "runtime", "endings", "traps", "whole"))
 
