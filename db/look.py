@@ -6,10 +6,10 @@ import asyncpg
 import attrs
 import trio
 
-from db import queries
 from db.asyncio_loop import open_asyncio_loop
 from db.door import DatabaseUnavailable, check_database_url
 from db.faults import FOREIGN, translated
+from db.schema import needed_tables
 from runtime import limits
 
 FACTS: Final = """
@@ -54,7 +54,7 @@ async def look_at_database(url: str) -> DatabaseFacts:
 async def _ask(url: str) -> dict[str, Any]:
     connection = await asyncpg.connect(url, server_settings={"application_name": "voice doctor"})
     try:
-        row = await connection.fetchrow(FACTS, queries.ALL_TABLES)
+        row = await connection.fetchrow(FACTS, needed_tables())
     finally:
         connection.terminate()
     return {**row, "missing": tuple(row["missing"])}

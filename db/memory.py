@@ -15,135 +15,22 @@ import msgspec
 import trio
 
 from db.door import (
-    DELIVERY_ORDER,
     Answer,
-    CallSession,
-    Card,
-    CardStatus,
     Database,
-    DeliveryStatus,
     Effect,
     KnownCall,
     LedgerConflict,
     PoolStatistics,
     Refusal,
-    Replacement,
-    RuleViolated,
-    User,
-    check_columns,
     check_ledger_key,
-    matching_rows,
 )
-from db.issuing import issued_last4, renewed
-from db.memory_tables import Bank, Sequences
-from db.seed import BankFiles, read_bank_files, seed_records
+from db.memory_tables import Bank, Sequences, filled_tables
+from db.memory_work import MemoryWork
+from db.seed import BankFiles, read_bank_files
+from db.table import matching_rows, table_named
 from runtime import limits
 
 EPOCH: Final = datetime(2026, 2, 2, 9, 0, tzinfo=UTC)  # when a bank in memory opens; behind every seeded timestamp
-
-
-@attrs.frozen
-class MemoryWork:
-    """`Work` on a copy of the bank. Each method is a checkpoint, as a query would be. Rows need no locks."""
-
-    _bank: Bank
-    _sequences: Sequences
-    _now: Callable[[], datetime]
-    _call_id: str
-    _owner: int | None = None
-
-    def of_customer(self, user_id: int) -> "MemoryWork":
-        return attrs.evolve(self, owner=user_id)
-
-    def _visible(self, row: User | Card | Replacement) -> bool:
-        return self._owner in (None, row.user_id)
-
-    async def session(self) -> CallSession:
-        await trio.lowlevel.checkpoint()
-        return self._bank.sessions.get(self._call_id, CallSession())
-
-    async def lock_session(self) -> CallSession:
-        await trio.lowlevel.checkpoint()
-        return self._bank.sessions.setdefault(self._call_id, CallSession())
-
-    async def keep_session(self, session: CallSession) -> None:
-        await trio.lowlevel.checkpoint()
-        if session.user_id is not None and session.user_id not in self._bank.users:
-            raise RuleViolated("a session is of a customer who exists")
-        self._bank.sessions[self._call_id] = session
-
-    async def holders(self, last4: str) -> list[User]:
-        await trio.lowlevel.checkpoint()
-        holding = {card.user_id for card in self._bank.cards.values() if card.last4 == last4}
-        return [user for id_, user in sorted(self._bank.users.items()) if id_ in holding and self._visible(user)]
-
-    async def user(self, user_id: int) -> User | None:
-        await trio.lowlevel.checkpoint()
-        return self._bank.users.get(user_id) if self._owner in (None, user_id) else None
-
-    async def cards_of(self, user_id: int) -> list[Card]:
-        await trio.lowlevel.checkpoint()
-        return [card for _, card in sorted(self._bank.cards.items()) if card.user_id == user_id and self._visible(card)]
-
-    async def cards_by_last4(self, last4: str) -> list[Card]:
-        await trio.lowlevel.checkpoint()
-        return [card for _, card in sorted(self._bank.cards.items()) if card.last4 == last4 and self._visible(card)]
-
-    async def replacements_of(self, card_id: int) -> list[Replacement]:
-        await trio.lowlevel.checkpoint()
-        return [
-            found
-            for _, found in sorted(self._bank.replacements.items())
-            if card_id in (found.old_card_id, found.new_card_id) and self._visible(found)
-        ]
-
-    async def lock_card(self, card_id: int) -> Card | None:
-        await trio.lowlevel.checkpoint()
-        card = self._bank.cards.get(card_id)
-        return card if card is not None and self._visible(card) else None
-
-    async def lock_replacements_of(self, card_id: int) -> list[Replacement]:
-        return await self.replacements_of(card_id)
-
-    async def set_card_status(self, card_id: int, status: CardStatus) -> Card:
-        await trio.lowlevel.checkpoint()
-        card = self._bank.cards[card_id]
-        if card.status == "cancelled" and status != "cancelled":
-            raise RuleViolated("a cancelled card stays cancelled")
-        self._bank.cards[card_id] = attrs.evolve(card, status=status)
-        return self._bank.cards[card_id]
-
-    async def issue_card(self, old: Card) -> Card:
-        await trio.lowlevel.checkpoint()
-        card_id = self._sequences.following("cards")
-        card = Card(card_id, old.user_id, issued_last4(card_id), old.kind, "active", renewed(old.expires))
-        self._bank.cards[card_id] = card
-        return card
-
-    async def add_replacement(self, old: Card, new: Card) -> Replacement:
-        await trio.lowlevel.checkpoint()
-        replacement_id = self._sequences.following("replacements")
-        if self._bank.cards[old.card_id].status != "cancelled":
-            raise RuleViolated("a card is cancelled before it is replaced")
-        if old.card_id == new.card_id or self._bank.cards[new.card_id].user_id != old.user_id:
-            raise RuleViolated("a card is replaced by another card of the same customer")
-        for other in self._bank.replacements.values():
-            if other.new_card_id == new.card_id:
-                raise RuleViolated("a card is issued once")
-            if other.old_card_id == old.card_id and other.status != "delivered":
-                raise RuleViolated("a card has one open replacement at most")
-        at = self._now()
-        added = Replacement(replacement_id, old.user_id, old.card_id, new.card_id, "requested", at, at)
-        self._bank.replacements[replacement_id] = added
-        return added
-
-    async def set_delivery_status(self, replacement_id: int, status: DeliveryStatus) -> Replacement:
-        await trio.lowlevel.checkpoint()
-        found = self._bank.replacements[replacement_id]
-        if DELIVERY_ORDER.index(status) < DELIVERY_ORDER.index(found.status):
-            raise RuleViolated("a delivery only moves forward")
-        self._bank.replacements[replacement_id] = attrs.evolve(found, status=status, updated_at=self._now())
-        return self._bank.replacements[replacement_id]
 
 
 @attrs.frozen
@@ -244,9 +131,9 @@ class MemoryDatabase:
         return len(expired)
 
     async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
-        check_columns(table, where)
+        kept = self._bank.rows(table_named(table, where))
         await trio.lowlevel.checkpoint()
-        return matching_rows((record for _, record in sorted(getattr(self._bank, table).items())), where)
+        return matching_rows((record for _, record in sorted(kept.items())), where)
 
     async def ping(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -269,11 +156,10 @@ async def open_memory_database(
     `webhook_key` is random unless given. `files` are read unless given: reading takes a thread, and a clock that
     jumps does not wait for one.
     """
-    records = seed_records((files or await read_bank_files()).seed)
+    files = files or await read_bank_files()
     opened = trio.current_time()
     yield MemoryDatabase(
-        Bank(records["users"], records["cards"], records["replacements"]),
-        Sequences(max(records["cards"]), max(records["replacements"])),
+        *filled_tables(files.seed),
         webhook_key if webhook_key is not None else secrets.token_bytes(32),
         now or (lambda: EPOCH + timedelta(seconds=trio.current_time() - opened)),
     )

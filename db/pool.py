@@ -26,14 +26,14 @@ from db.door import (
     LedgerConflict,
     PoolStatistics,
     Refusal,
-    check_columns,
     check_database_url,
     check_ledger_key,
-    matching_rows,
 )
 from db.faults import Collision, SchemaMissing
+from db.schema import apply_bank_files
 from db.seed import BankFiles, read_bank_files
 from db.session import CommitUnknown, Session, open_session
+from db.table import matching_rows, own_tables, table_named
 from db.work import PostgresWork
 from runtime import limits
 
@@ -117,8 +117,7 @@ class PostgresDatabase:
         return count
 
     async def rows(self, table: str, where: Mapping[str, Any]) -> list[dict[str, Any]]:
-        check_columns(table, where)
-        return matching_rows(await self._ask(queries.records, table), where)
+        return matching_rows(await self._ask(queries.records, table_named(table, where)), where)
 
     async def ping(self) -> None:
         await self._ask(queries.ping)
@@ -141,7 +140,7 @@ class PostgresDatabase:
 
     async def _apply_files(self, session: Session) -> None:
         try:
-            await session.call(queries.apply_bank_files, self._files.schema, self._files.seed)
+            await session.call(apply_bank_files, self._files.schema, self._files.seed)
         except asyncpg.PostgresError as error:  # other tables by these names, say: mended there, not here
             line = f"the schema cannot be applied: {type(error).__name__}: {error.args[0]}"
             raise DatabaseUnavailable(line) from None
@@ -205,9 +204,11 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 async def open_database(url: str) -> AsyncIterator[Database]:
     """The database at `url`, for the body. The server may be down: the first use connects, and applies the schema.
 
-    Raises BadDatabaseUrl at once for a malformed `url`. Cancelled: connections are closed in bounded time.
+    Raises at once BadDatabaseUrl for a malformed `url`, and BadTable for a module of db/tables/ that holds no table.
+    Cancelled: connections are closed in bounded time.
     """
     check_database_url(url)
+    own_tables()
     files = await read_bank_files()
     async with open_asyncio_loop() as loop:
         pool = await loop.call(_make_pool, loop.loop, url)

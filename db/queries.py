@@ -9,7 +9,6 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from db.door import (
-    TABLES,
     CallSession,
     Card,
     CardStatus,
@@ -19,6 +18,7 @@ from db.door import (
     User,
 )
 from db.issuing import issued_last4, renewed
+from db.table import Table
 from runtime import limits
 
 USER_COLUMNS: Final = "user_id, full_name, phone, email, address"
@@ -27,11 +27,6 @@ SESSION_COLUMNS: Final = "verified_user_id, failed_tries"
 REPLACEMENT_COLUMNS: Final = "replacement_id, user_id, old_card_id, new_card_id, status, requested_at, updated_at"
 
 _OWNED: Final = "($2::integer IS NULL OR user_id = $2)"
-
-ALL_TABLES: Final = (*TABLES, "tool_answers", "calls", "process_keys")
-
-# One number for everybody who may apply the schema to this database at the same moment.
-SCHEMA_LOCK: Final = 0x62637376
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -187,15 +182,11 @@ async def keep_webhook_key(connection: Connection, fresh: bytes) -> bytes:
     return key
 
 
-async def records(connection: Connection, table: str) -> list[User | Card | Replacement]:
-    """A whole table by primary key. `table` must be one of TABLES: it becomes part of the statement."""
-    columns, record = {
-        "users": (USER_COLUMNS, User),
-        "cards": (CARD_COLUMNS, Card),
-        "replacements": (REPLACEMENT_COLUMNS, Replacement),
-    }[table]
-    rows = await connection.fetch(f"SELECT {columns} FROM {table} ORDER BY 1")
-    return [record(**row) for row in rows]
+async def records(connection: Connection, table: Table) -> list[Any]:
+    """A whole table by primary key."""
+    columns = ", ".join(f'"{column}"' for column in table.columns)
+    rows = await connection.fetch(f'SELECT {columns} FROM "{table.name}" ORDER BY 1')
+    return [table.record(**row) for row in rows]
 
 
 async def session(connection: Connection, call_id: str) -> CallSession:
@@ -261,23 +252,3 @@ async def find_call(connection: Connection, call_id: str | None, vapi_call_id: s
 
 async def ping(connection: Connection) -> None:
     await connection.fetchval("SELECT 1 FROM tool_answers LIMIT 1")
-
-
-async def apply_bank_files(connection: Connection, schema: str, seed: str) -> None:
-    """Make the tables if any is missing, and fill the bank if it is empty. What exists is never changed.
-
-    One transaction, one at a time in the whole database. It asks first, because CREATE TABLE IF NOT EXISTS needs
-    the right to create even where there is nothing left to do.
-    """
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
-        missing = await connection.fetchval(
-            "SELECT bool_or(to_regclass(name) IS NULL) FROM unnest($1::text[]) name", ALL_TABLES
-        )
-        if missing:
-            await connection.execute(schema)
-        filled = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM cards) OR EXISTS (SELECT FROM replacements)"
-        )
-        if not filled:
-            await connection.execute(seed)

@@ -11,7 +11,9 @@ import attrs
 from db.asyncio_loop import AsyncioLoop, open_asyncio_loop
 from db.door import DatabaseUnavailable, check_database_url
 from db.faults import FOREIGN
+from db.schema import needed_tables
 from db.seed import BankFiles, read_bank_files
+from db.table import own_tables
 
 OTHERS_CONNECTED = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -20,7 +22,7 @@ RESTORE_SECONDS = 5
 IMPATIENT = f"SET lock_timeout = '{RESTORE_SECONDS}s'"
 LEFT_OPEN = "a transaction that was left open holds its tables; commit it, or connect with autocommit"
 CLOSE_SECONDS = 5.0
-EMPTY = "TRUNCATE users, cards, replacements, tool_answers, calls RESTART IDENTITY CASCADE"
+KEPT = "process_keys"  # the secrets of a process that is running
 
 
 @attrs.frozen
@@ -75,16 +77,25 @@ class ScratchBank:
     _files: BankFiles
 
     async def restore(self) -> None:
-        """The rows of seed.sql and no others. Waits for transactions that are under way, for RESTORE_SECONDS.
+        """The rows of seed.sql, the first rows of one's own tables, and no others.
 
-        Raises DatabaseUnavailable.
+        Waits for transactions that are under way, for RESTORE_SECONDS. Raises DatabaseUnavailable.
         """
         try:
-            await _connected(self._loop, self.url, _execute, IMPATIENT, EMPTY, self._files.seed)
+            await _connected(self._loop, self.url, _execute, IMPATIENT, _emptied(), self._files.seed, *_first_rows())
         except DatabaseUnavailable as error:
             if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                 raise DatabaseUnavailable(f"{self.url} cannot be restored: {LEFT_OPEN}") from error
             raise
+
+
+def _emptied() -> str:
+    names = ", ".join(f'"{name}"' for name in needed_tables() if name != KEPT)
+    return f"TRUNCATE {names} RESTART IDENTITY CASCADE"
+
+
+def _first_rows() -> list[str]:
+    return [table.first_rows_sql() for table in own_tables() if table.rows]
 
 
 @asynccontextmanager
@@ -99,7 +110,8 @@ async def open_scratch_bank(server_url: str, name: str) -> AsyncIterator[Scratch
     async with open_asyncio_loop() as loop:
         await _connected(loop, server_url, _execute, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         await _connected(loop, server_url, _execute, f'CREATE DATABASE "{name}"')
-        await _connected(loop, url, _execute, files.schema, files.seed)
+        schemas = [table.schema for table in own_tables()]
+        await _connected(loop, url, _execute, files.schema, files.seed, *schemas, *_first_rows())
         yield ScratchBank(url, TableReader(url, loop), loop, files)
 
 

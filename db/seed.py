@@ -9,7 +9,7 @@ import attrs
 import msgspec
 import trio
 
-from db.door import TABLES
+from db.table import BANK
 
 
 @attrs.frozen
@@ -30,11 +30,12 @@ def seed_records(seed: str) -> dict[str, dict[int, Any]]:
 
     It reads what that file promises, one row a line in literals common to SQL and Python, and no SQL beyond that.
     """
+    kinds = {table.name: table.record for table in BANK}
     records: dict[str, dict[int, Any]] = {}
     for table, columns, body in re.findall(r"INSERT INTO (\w+) \(([^)]*)\) VALUES\n(.*?)\nON CONFLICT", seed, re.S):
         names = columns.split(", ")
         rows = [ast.literal_eval(line.strip().removesuffix(",")) for line in body.splitlines()]
         records[table] = {
-            row[0]: msgspec.convert(dict(zip(names, row, strict=True)), TABLES[table], strict=False) for row in rows
+            row[0]: msgspec.convert(dict(zip(names, row, strict=True)), kinds[table], strict=False) for row in rows
         }
     return records

@@ -1,12 +1,14 @@
 """A transaction on PostgreSQL, as the effects of run_once see it."""
 
+from datetime import datetime
 from typing import Any
 
 import attrs
 
-from db import queries
-from db.door import CallSession, Card, CardStatus, DeliveryStatus, Replacement, User
+from db import own_queries, queries
+from db.door import CallSession, Card, CardStatus, DeliveryStatus, Replacement, Row, User
 from db.session import Session
+from db.table import check_owner, no_row, table_of
 
 
 @attrs.frozen
@@ -73,6 +75,36 @@ class PostgresWork:
         moved: Replacement = await self._session.call(queries.set_delivery_status, replacement_id, status)
         return moved
 
-    async def _list(self, query: Any, *keys: int | str | None) -> list[Any]:
+    async def find(self, record: type[Row], **where: Any) -> list[Row]:
+        return await self._list(own_queries.find, table_of(record), where, self._owner, False)
+
+    async def lock(self, record: type[Row], **where: Any) -> list[Row]:
+        return await self._list(own_queries.find, table_of(record), where, self._owner, True)
+
+    async def add(self, record: type[Row], **values: Any) -> Row:
+        table = table_of(record, own=True)
+        check_owner(table, self._owner, values)
+        added: Row = await self._session.call(own_queries.add, table, values)
+        return added
+
+    async def change(self, row: Row, **values: Any) -> Row:
+        table = table_of(type(row), own=True)
+        check_owner(table, self._owner, values)
+        key = table.key_of(row)
+        changed: Row | None = await self._session.call(own_queries.change, table, key, values, self._owner)
+        if changed is None:
+            raise no_row(table, row)
+        return changed
+
+    async def remove(self, row: Any) -> None:
+        table = table_of(type(row), own=True)
+        if not await self._session.call(own_queries.remove, table, table.key_of(row), self._owner):
+            raise no_row(table, row)
+
+    async def now(self) -> datetime:
+        moment: datetime = await self._session.call(own_queries.now)
+        return moment
+
+    async def _list(self, query: Any, *keys: Any) -> list[Any]:
         found: list[Any] = await self._session.call(query, *keys)
         return found

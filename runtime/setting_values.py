@@ -99,6 +99,14 @@ def hosts(raw: str) -> tuple[str, ...]:
     return found
 
 
+def modules(raw: str) -> tuple[str, ...]:
+    """Names of Python modules, with commas between them."""
+    found = tuple(part.strip() for part in raw.split(","))
+    if not all(name.isidentifier() for name in found):
+        raise Bad("is not a list of modules: use their names without .py, with commas between them")
+    return found
+
+
 def pod_id(raw: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,40}", raw):
         raise Bad("must be 1 to 40 of a-z, 0-9 and '-'")

@@ -137,4 +137,6 @@ def _argument_difference(expected: ToolExpectation, use: ToolUse) -> str:
     names = wrong_arguments(expected, use)
     wanted = {name: text for name, text in wanted_arguments(expected).items() if name in names}
     got = {name: _json(value) for name, value in use.arguments.items() if name in names}
-    return f"{use.tool}: wanted {_written(wanted) or 'nothing'}; got {_written(got) or 'nothing'}"
+    if not wanted:
+        return f"{use.tool}: got {_written(got)}, which no `arguments` and no `matching` of the scenario names"
+    return f"{use.tool}: wanted {_written(wanted)}; got {_written(got) or 'nothing'}"

@@ -7,8 +7,8 @@ from db.memory import open_memory_database
 from runtime.house import House
 from runtime.settings import read_settings
 from runtime.tunnels.way_in import FixedAddress
+from tests.bank import bank_tools
 from tests.fakes import new_record
-from tools.registry import bank_tools
 
 KEY = b"k" * 32
 

@@ -4,12 +4,13 @@ A function returns a JSON-able object for the model, holding only what a support
 one line for the model. It runs inside one transaction, and may run again after a collision: it keeps no state.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import attrs
 from msgspec import Meta
 
 from db.door import DELIVERY_ORDER, Card, CardStatus, DeliveryStatus, Refusal, Replacement, Work
+from tools.registry import Tool
 
 # PostgreSQL's integer ends there; the lower end is the first id.
 Id = Annotated[int, Meta(ge=1, le=2_147_483_647)]
@@ -154,3 +155,38 @@ def _tracked(replacement: Replacement) -> dict[str, Any]:
         "status": replacement.status,
         "requested_on": f"{replacement.requested_at:%Y-%m-%d}",
     }
+
+
+TOOLS: Final = (
+    Tool(
+        "display_user_info",
+        "Show a customer's name, contact details and cards.",
+        DisplayUserInfo,
+        display_user_info,
+    ),
+    Tool(
+        "display_card_info_by_last4",
+        "Show the cards that end in four given digits, with their holders and any replacement on its way."
+        " Several customers may have such a card: ask which one is calling.",
+        DisplayCardInfoByLast4,
+        display_card_info_by_last4,
+    ),
+    Tool(
+        "change_card_status",
+        "Freeze a card, make a frozen card usable again, or cancel a card for good.",
+        ChangeCardStatus,
+        change_card_status,
+    ),
+    Tool(
+        "request_card_replacement",
+        "Cancel a card and send the customer a new one. This cannot be undone.",
+        RequestCardReplacement,
+        request_card_replacement,
+    ),
+    Tool(
+        "update_card_replacement_status",
+        "Record how far the delivery of a replacement card has come.",
+        UpdateCardReplacementStatus,
+        update_card_replacement_status,
+    ),
+)

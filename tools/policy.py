@@ -6,6 +6,7 @@ somebody else's card cannot be told from a card that does not exist: not by word
 open: the five tools for anybody, as the reference agent has them.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import attrs
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from db.door import CallSession, Refusal, Work
 from runtime import limits
-from tools.registry import Registry, Tool, bank_tools
+from tools.registry import Registry, Tool, agent_tools
 from tools.verification import matching
 
 ToolPolicy = Literal["verified", "open"]
@@ -90,11 +91,12 @@ VERIFY: Final = Tool(
 )
 
 
-def tools_under(policy: ToolPolicy) -> Registry:
-    """The bank's tools, as this policy lets them be used."""
+def tools_under(policy: ToolPolicy, modules: Sequence[str] = ()) -> Registry:
+    """The agent's tools, of these modules or of all, as this policy lets them be used. Raises BadTools."""
+    registry = agent_tools(modules)
     if policy == "open":
-        return bank_tools()
-    return Registry((VERIFY, *map(_for_the_verified, bank_tools())))
+        return registry
+    return Registry((VERIFY, *(tool if tool.for_anybody else _for_the_verified(tool) for tool in registry)))
 
 
 def prompt_under(policy: ToolPolicy, prompt: str) -> str:

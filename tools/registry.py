@@ -4,17 +4,21 @@ The schema stays inside the subset that Vapi's API description lists (type, prop
 pattern, items). What the subset cannot say, such as bounds and unknown arguments, is enforced when arguments arrive.
 """
 
+import importlib
+import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
 
+import tools
 from db.door import Work
-from tools import card_tools
+from runtime.errors import SettingsError
 
 _JSON_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a function, as OpenAI's API takes it
 _NOUNS: Final[Mapping[str, str]] = {
     "string": "a text",
     "integer": "a whole number",
@@ -41,17 +45,36 @@ class UnknownTool(Exception):
         super().__init__(self.line)
 
 
+class BadTools(SettingsError):
+    """A module of tools/ does not hold what it should. One line that names it, and what would be right."""
+
+
 @attrs.frozen
 class Tool:
     """One tool. `arguments` is an attrs class whose fields carry msgspec.Meta; `run` takes an instance of it.
 
     `run` runs in one transaction, returns a JSON-able object, and raises Refusal to say no.
+    `for_anybody`: it may be used before the caller is verified, and sees everybody's rows.
+    Raises BadTools when a model could not be told of it.
     """
 
     name: str
     description: str
     arguments: type[Any]
     run: Callable[[Work, Any], Awaitable[Any]]
+    for_anybody: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise BadTools(f"tool {self.name!r}: a name is 1 to 64 letters, digits, _ and -")
+        if not attrs.has(self.arguments):
+            raise BadTools(f"tool {self.name}: its arguments must be an attrs class, with a field for each")
+        for name, kind in self._kinds().items():
+            try:
+                _schema(kind)
+            except KeyError:
+                taken = "text (str), int, float, bool, a Literal of texts, or a list of one of these"
+                raise BadTools(f"tool {self.name}: a model cannot be asked for {name}; it may be {taken}") from None
 
     def parameters(self) -> dict[str, Any]:
         """The JSON schema of the arguments, a new dict each time."""
@@ -168,40 +191,26 @@ def _expectation(kind: Any) -> str:
     return words
 
 
-def bank_tools() -> Registry:
-    """The five tools of the bank."""
-    return Registry(
-        (
-            Tool(
-                "display_user_info",
-                "Show a customer's name, contact details and cards.",
-                card_tools.DisplayUserInfo,
-                card_tools.display_user_info,
-            ),
-            Tool(
-                "display_card_info_by_last4",
-                "Show the cards that end in four given digits, with their holders and any replacement on its way."
-                " Several customers may have such a card: ask which one is calling.",
-                card_tools.DisplayCardInfoByLast4,
-                card_tools.display_card_info_by_last4,
-            ),
-            Tool(
-                "change_card_status",
-                "Freeze a card, make a frozen card usable again, or cancel a card for good.",
-                card_tools.ChangeCardStatus,
-                card_tools.change_card_status,
-            ),
-            Tool(
-                "request_card_replacement",
-                "Cancel a card and send the customer a new one. This cannot be undone.",
-                card_tools.RequestCardReplacement,
-                card_tools.request_card_replacement,
-            ),
-            Tool(
-                "update_card_replacement_status",
-                "Record how far the delivery of a replacement card has come.",
-                card_tools.UpdateCardReplacementStatus,
-                card_tools.update_card_replacement_status,
-            ),
-        )
-    )
+def tool_modules() -> tuple[str, ...]:
+    """The names of the modules in this folder that bring tools: those that hold `TOOLS`."""
+    names = sorted(found.name for found in pkgutil.iter_modules(tools.__path__))
+    return tuple(name for name in names if hasattr(importlib.import_module(f"{tools.__name__}.{name}"), "TOOLS"))
+
+
+def agent_tools(modules: Sequence[str] = ()) -> Registry:
+    """The tools of these modules, of all when none is named. Raises BadTools."""
+    known = tool_modules()
+    for name in modules:
+        if name not in known:
+            raise BadTools(
+                f"TOOLS={name!r}: there is no tools/{name}.py with TOOLS in it; there are: {', '.join(known)}"
+            )
+    found: list[Tool] = []
+    for name in modules or known:
+        for tool in importlib.import_module(f"{tools.__name__}.{name}").TOOLS:
+            if not isinstance(tool, Tool):
+                raise BadTools(f"tools/{name}.py: TOOLS must be Tool(...) objects, in a tuple or a list")
+            if any(tool.name == other.name for other in found):
+                raise BadTools(f"tools/{name}.py: {tool.name} is the name of another tool as well")
+            found.append(tool)
+    return Registry(tuple(found))

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runtime.doctor.configuration import look_at_fleet, look_at_instructions, look_at_settings
+from runtime.doctor.configuration import look_at_fleet, look_at_instructions, look_at_settings, look_at_tools
 from runtime.doctor.database import look_at_store
 from runtime.doctor.doors import look_at_console_door, look_at_voice_door, look_at_webhook_door
 from runtime.doctor.engine import look_at_engine
@@ -20,6 +20,7 @@ CHECKS: Final = (
     Check("packages", in_thread(look_at_packages)),
     Check("settings", in_thread(look_at_settings)),
     Check("instructions", in_thread(look_at_instructions)),
+    Check("tools", in_thread(look_at_tools)),
     Check("open files", in_thread(look_at_open_files), ("MAX_CALLS", "RECORD_CALLS")),
     Check("recordings", in_thread(look_at_recordings), ("RECORD_CALLS",)),
     Check("voice door", look_at_voice_door, ("PORT",)),

@@ -6,8 +6,11 @@ import stat
 from collections.abc import Iterator, Set
 from typing import Final
 
+from db.table import own_tables
 from runtime.doctor.finding import Finding, one_line
+from runtime.errors import SettingsError
 from runtime.settings import SHORT_FORMS, Reading, Settings, setting_fields
+from tools.policy import tools_under
 
 # How alike two names are (difflib's ratio) that are taken for one misspelt. TEST_DATABASE_URL and DATABASE_URL: 0.83.
 ALIKE: Final = 0.87
@@ -53,6 +56,20 @@ def look_at_instructions(reading: Reading) -> list[Finding]:
     if not text:
         return [Finding("wrong", name, f"AGENT_DESC: {path} is empty", "write the assistant's instructions there")]
     return [Finding("ok", name, f"{len(text):,} characters in {path}")]
+
+
+def look_at_tools(reading: Reading) -> list[Finding]:
+    """What the agent can do, and the tables beside the bank's."""
+    settings = reading.settings
+    try:
+        names = [tool.name for tool in tools_under(settings.tool_policy, settings.tools)]
+        tables = [table.name for table in own_tables()]
+    except SettingsError as exc:
+        return [
+            Finding("wrong", "tools", one_line(exc), "correct it there; docs/your-agent.md shows one that is right")
+        ]
+    beside = f"; tables beside the bank's: {', '.join(tables)}" if tables else ""
+    return [Finding("ok", "tools", f"{', '.join(names)}{beside}")]
 
 
 def look_at_fleet(reading: Reading) -> list[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 import trio
 
 from db.door import CallSession
-from db.memory import MemoryWork
+from db.memory_work import MemoryWork
 from runtime import doors, limits
 from sandbox.planted.planting import Planting, defect, defects_in
 from tools import policy, verification
@@ -44,7 +44,7 @@ def tells_which_is_wrong(plant: Planting) -> None:
 @defect("not-verified-yet", "ignore-your-instructions")
 def policy_open(plant: Planting) -> None:
     """The tools serve anybody, whatever the policy says."""
-    plant.replace(doors, "tools_under", lambda _policy: tools_under("open"))
+    plant.replace(doors, "tools_under", lambda _policy, _modules: tools_under("open"))
 
 
 @defect("not-verified-yet", "somebody-elses-card")

@@ -5,13 +5,14 @@ from typing import Any
 import attrs
 import trio
 
-from db import memory
+from db import memory_work
 from db.door import DELIVERY_ORDER, Answer, CallSession
-from db.memory import MemoryDatabase, MemoryWork
+from db.memory import MemoryDatabase
+from db.memory_work import MemoryWork
 from sandbox.planted.planting import Planting, defect, defects_in
 from tools import card_tools, policy
 from tools.execution import ToolRunner
-from tools.registry import Tool, bank_tools
+from tools.registry import Tool, agent_tools
 
 
 @defect("freeze-card")
@@ -77,7 +78,7 @@ def no_delivery(plant: Planting) -> None:
 @defect("stolen-card", "cancelled-card-replaced")
 def new_card_expires_with_the_old(plant: Planting) -> None:
     """The new card is valid for no longer than the old one."""
-    plant.replace(memory, "renewed", lambda expires: expires)
+    plant.replace(memory_work, "renewed", lambda expires: expires)
 
 
 def _forget_the_ledger(plant: Planting) -> None:
@@ -139,7 +140,7 @@ class _NoOrder(tuple[str, ...]):
 @defect("replacement-mailed")
 def delivery_goes_back(plant: Planting) -> None:
     """A delivery that has arrived can be set back to the mail."""
-    for module in (memory, card_tools):
+    for module in (memory_work, card_tools):
         plant.replace(module, "DELIVERY_ORDER", _NoOrder(DELIVERY_ORDER))
 
 
@@ -238,11 +239,11 @@ def refusal_passes_for_success(plant: Planting) -> None:
 def tool_not_offered(plant: Planting) -> None:
     """The assistant is not told of the last of its tools."""
 
-    def fewer() -> Any:
-        registry = bank_tools()
+    def fewer(modules: Any = ()) -> Any:
+        registry = agent_tools(modules)
         return attrs.evolve(registry, tools=registry.tools[:-1])
 
-    plant.replace(policy, "bank_tools", fewer)
+    plant.replace(policy, "agent_tools", fewer)
 
 
 DEFECTS = defects_in(globals())

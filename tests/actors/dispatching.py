@@ -15,8 +15,9 @@ from runtime import limits
 from runtime.record import CallRecord, Event
 from runtime.supervisor import Restart, Supervisor, open_supervisor
 from runtime.tool_posts import PendingPost, ToolAnswer, ToolCall
+from tests.bank import bank_tools
 from tests.fakes import FakeHttp, FaultyDatabase, arriving_now, captured_log, new_record
-from tools.registry import Registry, bank_tools
+from tools.registry import Registry
 
 FREEZE = {"card_id": 5, "new_status": "frozen"}
 

@@ -23,8 +23,8 @@ from runtime.record import CallRecord, Ending
 from runtime.settings import read_settings
 from runtime.tool_posts import ToolCall
 from runtime.tunnels.way_in import FixedAddress
+from tests.bank import bank_tools
 from tests.fakes import FakeHttp, FakeLeg, arriving_now, assert_every_byte_is_counted, speech
-from tools.registry import bank_tools
 
 FRAME = speech(0.02)
 ENDED = '{"type":"status-update","status":"ended"}'

@@ -1,6 +1,7 @@
 """actors/control_message_watcher.py: the receiving half of Vapi's socket."""
 
 import json
+from math import inf
 from typing import Any
 
 import hypothesis
@@ -18,7 +19,7 @@ from runtime.channels import (
     Item,
     open_audio_channel,
 )
-from runtime.leg import Closed
+from runtime.leg import AtOnce, Audio, Closed, Passing, Received
 from runtime.record import CallRecord, Ending, Event
 from runtime.supervisor import open_supervisor
 from tests.fakes import FakeLeg, captured_log, new_record, speech
@@ -85,6 +86,33 @@ def test_samples_stay_whole_when_chunks_are_of_any_size_and_an_interruption_come
             assert len(heard) == len(spoken) - len(spoken) % 2
 
     run_in_virtual_time(main)
+
+
+class LegThatPassesAudio(FakeLeg):
+    """As a leg under the switchboard: audio is offered to the receiver first, by a call."""
+
+    async def receive(self, at_once: AtOnce | None = None) -> Received:
+        while True:
+            got = await FakeLeg.receive(self)
+            if not (isinstance(got, Audio) and at_once is not None and at_once(got)):
+                return got
+
+
+async def test_samples_stay_whole_when_an_even_chunk_follows_an_odd_one_by_calls() -> None:
+    send, agent_audio = open_audio_channel(10)
+    leg, record, heard = LegThatPassesAudio(), new_record(), bytearray()
+
+    def take(audio: Passing) -> bool:
+        heard.extend(audio.pcm)
+        return True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, ControlMessageWatcher(leg, send, record))
+        nursery.start_soon(agent_audio.receive_by, inf, None, take)
+        await trio.testing.wait_all_tasks_blocked()
+        leg.arrives(b"\x01\x02\x03", b"\x04\x05", b"\x06\x07\x08", Closed(1000))
+    assert bytes(heard) == b"\x01\x02\x03\x04\x05\x06\x07\x08"
+    assert record.counts["agent_frames_realigned"] == 3
 
 
 async def test_sample_that_straddles_an_interruption_stays_whole() -> None:

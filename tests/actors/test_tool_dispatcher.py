@@ -9,9 +9,9 @@ from actors.tool_dispatcher import ToolDispatcher
 from db.memory import open_memory_database
 from runtime.tool_posts import PendingPost, ToolCall
 from tests.actors.dispatching import FREEZE, Dispatching, Reports, call, dispatching, lasting
+from tests.bank import bank_tools
 from tests.fakes import FakeHttp, arriving_now, captured_log, new_record
 from tools.policy import tools_under
-from tools.registry import bank_tools
 
 
 async def test_dispatcher_answers_in_order_when_a_post_holds_several_calls() -> None:

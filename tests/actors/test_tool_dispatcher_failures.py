@@ -11,8 +11,9 @@ from runtime import limits
 from runtime.record import Event
 from runtime.tool_posts import ToolAnswer
 from tests.actors.dispatching import FREEZE, call, dispatching, hanging, lasting
+from tests.bank import bank_tools
 from tools.execution import NOT_REACHABLE
-from tools.registry import Registry, bank_tools
+from tools.registry import Registry
 
 
 async def test_tool_is_stopped_when_it_takes_longer_than_15_seconds() -> None:

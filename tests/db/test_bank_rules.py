@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from db.door import Answer, Database, RuleViolated, Work
+from tests.bank import bank_tools
 from tools.execution import execute
-from tools.registry import bank_tools
 
 
 class Agent:

@@ -8,9 +8,10 @@ import pytest
 import trio
 
 import db
-from db.door import TABLES, Database, Work
+from db.door import Database, Work
 from db.memory import open_memory_database
 from db.pool import open_database
+from db.table import BANK
 from tests.postgres import RunSql, of_database, run_sql_at
 from tests.programs import need
 
@@ -69,7 +70,7 @@ async def test_schema_refuses_a_statement_when(refusing_url: str, statement: str
 
 async def test_seed_is_the_same_when_read_by_either_side(postgres: Database) -> None:
     async with open_memory_database() as memory:
-        for table in TABLES:
+        for table in (table.name for table in BANK):
             assert await postgres.rows(table, {}) == await memory.rows(table, {})
 
 
@@ -106,9 +107,9 @@ async def test_bank_is_left_alone_when_it_has_rows(url: str, run_sql: RunSql) ->
 
 
 async def test_files_change_nothing_when_applied_again(url: str, run_sql: RunSql, postgres: Database) -> None:
-    before = [await postgres.rows(table, {}) for table in TABLES]
+    before = [await postgres.rows(table, {}) for table in (table.name for table in BANK)]
     await run_scripts(url, "schema.sql", "seed.sql")
-    assert [await postgres.rows(table, {}) for table in TABLES] == before
+    assert [await postgres.rows(table, {}) for table in (table.name for table in BANK)] == before
 
 
 async def test_door_seeds_when_only_the_schema_was_loaded(server_url: str, names: Any) -> None:

@@ -24,13 +24,13 @@ from runtime.supervisor import Restart, open_supervisor
 from runtime.switchboard import Switchboard
 from runtime.tunnels.way_in import FixedAddress
 from tests.actors.test_call_register import FakeRegistry, registering
+from tests.bank import bank_tools
 from tests.docs.logs_outside import outside_events
 from tests.docs.symptom import Symptom, in_virtual_time, log_lines, logged
 from tests.docs.tools import Asked
 from tests.endings.databases import SlowDatabase
 from tests.fakes import FakeLeg, FaultyDatabase, new_record
 from tests.runtime.test_webhook_app import open_door, tool_calls
-from tools.registry import bank_tools
 
 
 def log_events(folder: Path) -> Iterator[Symptom]:

@@ -17,12 +17,13 @@ from runtime import limits
 from runtime.tool_answers import CALL_IS_OVER, WRONG_CALL
 from runtime.tool_posts import PendingPost, parse_post
 from tests.actors.dispatching import call, hanging
+from tests.bank import bank_tools
 from tests.docs.symptom import Symptom, in_virtual_time, seen
 from tests.fakes import FakeHttp, FaultyDatabase, arriving_now, captured_log, new_record
 from tests.runtime.test_webhook_app import open_door, tool_calls
 from tools.execution import ToolRunner
 from tools.policy import tools_under
-from tools.registry import Registry, Tool, bank_tools
+from tools.registry import Registry, Tool
 
 WRONG: Final = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "+15035550122"}
 # Tool, arguments, and what varies: asked of the bank without a policy, in this order.

@@ -20,8 +20,8 @@ from runtime.metrics_collector import HouseCollector
 from runtime.settings import read_settings
 from runtime.tunnels.way_in import FixedAddress
 from runtime.vapi_slots import VapiSlots
+from tests.bank import bank_tools
 from tests.fakes import FakeHttp
-from tools.registry import bank_tools
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -12,9 +12,9 @@ from runtime.errors import NoAnswer
 from runtime.http_client import HttpClient, Reply, Unreachable
 from runtime.vapi_api import CreatedCall, VapiApi, refusal
 from runtime.webhook_secret import SECRET_HEADER, call_tag, verify
+from tests.bank import bank_tools
 from tests.fakes import FakeHttp
 from tests.product_request import KEY, request_body
-from tools.registry import bank_tools
 
 CREATED = {"id": "vapi-1", "status": "queued", "transport": {"websocketCallUrl": "wss://x/vapi-1/transport"}}
 

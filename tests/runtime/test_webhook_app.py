@@ -21,10 +21,10 @@ from runtime.tunnels.way_in import FixedAddress
 from runtime.webhook import webhook_app
 from runtime.webhook_secret import SECRET_HEADER, call_tag, sign
 from tests.actors.dispatching import Reports
+from tests.bank import bank_tools
 from tests.endings.databases import SlowDatabase
 from tests.fakes import FakeHttp
 from tools.execution import NOT_REACHABLE, execute
-from tools.registry import bank_tools
 
 KEY, STRANGER = b"k" * 32, bytes(16)
 

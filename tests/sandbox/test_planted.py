@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from actors import tail
-from db.memory import MemoryWork
+from db.memory_work import MemoryWork
 from sandbox.planted.catalogue import DEFECTS
 from sandbox.planted.measure import KINDS, Noticed, Piece, judged, measure, pieces_for, shipped
 from sandbox.planted.planting import Planting

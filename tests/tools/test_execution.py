@@ -10,8 +10,9 @@ from trio.testing import MockClock
 
 from db.door import Answer, Database, LedgerConflict, Work
 from db.memory import open_memory_database
+from tests.bank import bank_tools
 from tools.execution import execute, fingerprint
-from tools.registry import Tool, bank_tools
+from tools.registry import Tool
 
 
 @pytest.fixture

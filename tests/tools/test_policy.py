@@ -11,9 +11,10 @@ import trio
 from db.door import Answer, CallSession, Database, Effect, Work
 from db.memory import open_memory_database
 from runtime import limits
+from tests.bank import bank_tools
 from tools.execution import execute
 from tools.policy import INSTRUCTIONS, LOCKED, NO_MATCH, NOT_VERIFIED, prompt_under, tools_under
-from tools.registry import BadArguments, bank_tools
+from tools.registry import BadArguments
 
 DANA = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "+15035550121"}
 MARCUS = {"last4": "5519", "full_name": "Marcus Lindqvist", "phone": "+15035550114"}

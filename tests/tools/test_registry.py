@@ -6,8 +6,9 @@ import attrs
 import pytest
 from msgspec import Meta
 
+from tests.bank import bank_tools
 from tools.card_tools import ChangeCardStatus, DisplayCardInfoByLast4
-from tools.registry import BadArguments, Registry, Tool, UnknownTool, bank_tools
+from tools.registry import BadArguments, Registry, Tool, UnknownTool
 
 AN_ID = "a whole number from 1 to 2147483647"
 SUBSET = {"type", "properties", "required", "enum", "description", "pattern", "items"}

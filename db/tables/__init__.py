@@ -1,0 +1,1 @@
+"""Tables of one's own: each module here is one, and holds its `TABLE` (db/table.py). docs/your-agent.md writes one."""
