@@ -7,7 +7,7 @@ checks what it promises, and the schema's rules are there for what slips through
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Table:
     name: str
     record: type[Any]
     schema: str = attrs.field(default="", repr=False)
-    rows: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
+    rows: Sequence[Any] = attrs.field(default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -14,7 +14,7 @@ from actors.vapi_calls import VapiCalls
 from db.door import Database
 from runtime import limits
 from runtime.history import History
-from runtime.masking import Masker
+from runtime.masking import masker_of
 from runtime.metrics import Metrics
 from runtime.readiness import Readiness
 from runtime.record import CallRecord, Calls, Ending, EventSink
@@ -58,7 +58,7 @@ class House:
     reading_long_body: trio.Lock = attrs.field(factory=trio.Lock)
 
     def begin_call(self, call_id: str, peer: str, protocol: str) -> CallRecord:
-        masker = Masker(known=self.registry.argument_names)
+        masker = masker_of(self.registry)
         record = CallRecord(call_id, self.sink, peer=peer, protocol=protocol, masker=masker)
         if self.settings.console_personal_data:
             record.story.private = StoredEvents()

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from runtime import limits
+from tools.registry import Registry
 
 LAST_DIGITS: Final = 2  # of a phone number, to tell two apart
 FIELDS: Final = frozenset({"full_name", "name_on_card", "phone", "email", "address"})
@@ -43,10 +44,11 @@ class Masker:
     """One per call. Mutable: `_words`, which masked fields have held, in lower case, the newest last.
 
     `known`: the names of the arguments that tools take. What a model calls a tool with beside them may be anything, and
-    is not shown. None: every name is known.
+    is not shown. None: every name is known. `fields`: the names under which personal data stands.
     """
 
     known: frozenset[str] | None = None
+    fields: frozenset[str] = FIELDS
     _words: dict[str, None] = attrs.field(factory=dict)
 
     def masked(self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS) -> Any:
@@ -58,7 +60,7 @@ class Masker:
             if key == "arguments":
                 return self._arguments(value, levels)
             # Fields first: they tell which words the texts beside them must not show.
-            fields = {name: self._field(name, held) for name, held in value.items() if name in FIELDS}
+            fields = {name: self._field(name, held) for name, held in value.items() if name in self.fields}
             return {
                 name: fields[name] if name in fields else self.masked(held, name, levels - 1)
                 for name, held in value.items()
@@ -114,3 +116,8 @@ class Masker:
 
 def _unless_public(instead: str, found: "re.Match[str]") -> str:
     return found[0] if found[0].split()[-1] in _PUBLIC else found.expand(instead)
+
+
+def masker_of(registry: Registry) -> Masker:
+    """For a call of an agent with these tools."""
+    return Masker(registry.argument_names, FIELDS | registry.personal)

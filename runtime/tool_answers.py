@@ -15,7 +15,7 @@ from db.door import Answer, BadLedgerKey, DatabaseUnavailable, KnownCall, check_
 from runtime import limits
 from runtime.audit import audit
 from runtime.house import House
-from runtime.masking import Masker
+from runtime.masking import masker_of
 from runtime.record import CallRecord
 from runtime.story import ToolRun
 from runtime.tool_posts import ParsedPost, PendingPost, ToolAnswer, ToolCall, errors_for
@@ -123,7 +123,7 @@ async def _run_here(house: House, known: KnownCall, call: ToolCall, deadline: fl
     else:
         answer = await runner.answer(call.id, call.name, call.arguments, deadline)
     seconds = trio.current_time() - started_at
-    audit(_log, Masker(known=house.registry.argument_names), known.call_id, call, answer, seconds)
+    audit(_log, masker_of(house.registry), known.call_id, call, answer, seconds)
     house.metrics.tool_answered(ToolRun.of(call.name, answer.error, stored=answer.stored, seconds=seconds))
     if not answer.stored:
         result = {"error": answer.error} if answer.error is not None else answer.result

@@ -54,7 +54,8 @@ class Tool:
     """One tool. `arguments` is an attrs class whose fields carry msgspec.Meta; `run` takes an instance of it.
 
     `run` runs in one transaction, returns a JSON-able object, and raises Refusal to say no.
-    `for_anybody`: it may be used before the caller is verified, and sees everybody's rows.
+    `for_anybody`: it may be used before the caller is verified, and sees everybody's rows. `personal`: the arguments,
+    and the fields of what it returns, that logs and traces mask beside those in runtime/masking.py.
     Raises BadTools when a model could not be told of it.
     """
 
@@ -63,6 +64,7 @@ class Tool:
     arguments: type[Any]
     run: Callable[[Work, Any], Awaitable[Any]]
     for_anybody: bool = False
+    personal: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -146,6 +148,11 @@ class Registry:
     def argument_names(self) -> frozenset[str]:
         """Of all tools."""
         return frozenset(name for tool in self.tools for name in attrs.fields_dict(tool.arguments))
+
+    @property
+    def personal(self) -> frozenset[str]:
+        """The names of all tools' personal arguments and fields."""
+        return frozenset(name for tool in self.tools for name in tool.personal)
 
     def get(self, name: str) -> Tool:
         """The tool of that name. Raises UnknownTool."""

@@ -2,12 +2,15 @@
 
 import json
 
+import attrs
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from runtime.masking import Masker
+from runtime.masking import Masker, masker_of
+from tests.bank import bank_tools
 from tests.fakes import new_record
+from tools.registry import Registry
 
 DANA = {
     "user_id": 3,
@@ -120,3 +123,11 @@ def test_arguments_that_no_tool_has_are_not_shown_and_text_in_the_others_is_mask
     assert (told["card_id"], told["last4"]) == (5, "4242")
     assert not any(word in repr(told) for word in ("Jane", "Doe", "6789", "1980", "4111", "555", "ssn"))
     assert Masker().masked({"arguments": {"any": 1}}) == {"arguments": {"any": 1}}
+
+
+def test_masker_hides_what_a_tool_calls_personal() -> None:
+    tool = attrs.evolve(bank_tools().get("display_user_info"), personal=("patient",))
+    masker = masker_of(Registry((tool,)))
+    told = {"arguments": {"user_id": 3, "patient": "Nora Lind"}, "answer": {"patient": "Nora Lind"}}
+    assert "Nora" not in json.dumps(masker.masked(told))
+    assert "Nora" in json.dumps(Masker().masked({"arguments": {"patient": "Nora Lind"}}))
