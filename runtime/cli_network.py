@@ -46,6 +46,10 @@ def print_gateway_config(
     replicas: Annotated[int, typer.Option(help="Pods in Kubernetes.")] = _DEFAULTS.replicas,
     image: Annotated[str, typer.Option(help="The pods' image.")] = _DEFAULTS.image,
     resolver: Annotated[str, typer.Option(help="Kubernetes' DNS.")] = _DEFAULTS.resolver,
+    cluster_domain: Annotated[str, typer.Option(help="Kubernetes' own domain.")] = _DEFAULTS.cluster_domain,
+    monitoring: Annotated[str, typer.Option(help="Kubernetes namespace of Prometheus.")] = _DEFAULTS.monitoring,
+    vapi_slots: Annotated[int, typer.Option(help="Slots of the Vapi account, for all pods.")] = _DEFAULTS.vapi_slots,
+    drain_seconds: Annotated[int, typer.Option(help="For the calls of a pod that goes.")] = _DEFAULTS.drain_seconds,
 ) -> None:  # fmt: skip
     """Print a working configuration; docs/fleet.md says where it belongs."""
     options: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("kind", "pod")}

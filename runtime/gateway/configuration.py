@@ -5,6 +5,7 @@ of the right shape passes; whether it is the right one, the pod decides. A reque
 never sent again. The templates beside this file say the rest where it applies.
 """
 
+import hashlib
 import math
 import string
 import textwrap
@@ -23,17 +24,16 @@ Kind = Literal["nginx", "haproxy", "k8s"]
 VAPI_ADDRESSES: Final = "167.150.224.0/23"  # Vapi's documentation: static IP addresses
 _VOICE_PORT: Final = 8008
 _WEBHOOK_PORT: Final = 8009
+_CONSOLE_PORT: Final = 8010
+_IMAGE_USER: Final = 10001  # of the Dockerfile
 _NGINX_PORT: Final = 8443
+_NGINX_USER: Final = 101  # of the stock image
+_CONFIGURATION_FOLDER: Final = "/etc/voice-gateway"
 _TLS_FOLDER: Final = "/etc/nginx/tls"
 _SECRET_VARIABLE: Final = SECRET_HEADER.lower().replace("-", "_")
-_DRAIN_SECONDS: Final = (
-    limits.DRAIN_SECONDS
-    + limits.CALLS_END_SECONDS
-    + (limits.ORPHAN_SECONDS + limits.LOST_REPLY_SECONDS)
-    + limits.REPORT_FLUSH_SECONDS
-    + limits.DATABASE_CLOSE_SECONDS
-    + 10  # the doors' own steps, and to start Python's exit
-)
+_NOTICE_SECONDS: Final = 5  # until every load balancer of a cluster knows that a pod goes
+_END_SECONDS: Final = math.ceil(limits.PROCESS_END_SECONDS) + 5  # and Python's own exit
+_NGINX_END_SECONDS: Final = limits.GATEWAY_READ_SECONDS + 10
 
 
 class _Template(string.Template):
@@ -181,9 +181,9 @@ def _haproxy_any_pod(options: GatewayOptions) -> str:
     return _fill("haproxy_any_pod.cfg", any_pod_servers=_indented(servers)).rstrip()
 
 
-def _kubernetes(options: GatewayOptions) -> str:
-    pods = f"{options.service}.{options.namespace}.svc.cluster.local"
-    nginx = _nginx(
+def _kubernetes_nginx(options: GatewayOptions) -> str:
+    pods = f"{options.service}.{options.namespace}.svc.{options.cluster_domain}"
+    return _nginx(
         attrs.evolve(
             options,
             listen=str(_NGINX_PORT),
@@ -197,6 +197,11 @@ def _kubernetes(options: GatewayOptions) -> str:
         any_pod_pass=f"set $voice_pods {pods};\n        proxy_pass http://$voice_pods:{_WEBHOOK_PORT}/tool;",
         fleet=options.replicas,
     )
+
+
+def _kubernetes(options: GatewayOptions) -> str:
+    nginx = _kubernetes_nginx(options)
+    nginx_pod = _fill("nginx_pod.conf", configuration_folder=_CONFIGURATION_FOLDER)
     return _fill(
         "k8s.yaml",
         server_name=options.server_name,
@@ -204,11 +209,30 @@ def _kubernetes(options: GatewayOptions) -> str:
         service=options.service,
         replicas=options.replicas,
         image=options.image,
+        user=_IMAGE_USER,
+        monitoring=options.monitoring,
         voice_port=_VOICE_PORT,
         webhook_port=_WEBHOOK_PORT,
+        console_port=_CONSOLE_PORT,
+        account_slots=options.vapi_slots,
+        pod_slots=max(1, options.vapi_slots // options.replicas),
+        most_calls=limits.MAX_CALLS,
+        ready_seconds=math.ceil(limits.READY_PING_SECONDS) + 1,
+        drain_seconds=options.drain_seconds,
+        notice_seconds=_NOTICE_SECONDS,
+        end_seconds=_END_SECONDS,
+        stop_seconds=_NOTICE_SECONDS + options.drain_seconds + _END_SECONDS,
         gateway_port=_NGINX_PORT,
-        drain_seconds=math.ceil(_DRAIN_SECONDS),
-        nginx_stop_seconds=limits.GATEWAY_READ_SECONDS + 15,
+        nginx_user=_NGINX_USER,
+        nginx_stop_seconds=_NOTICE_SECONDS + _NGINX_END_SECONDS,
+        configuration_folder=_CONFIGURATION_FOLDER,
         tls_folder=_TLS_FOLDER,
-        nginx=textwrap.indent(nginx.rstrip(), "    "),
+        nginx_pod=_inside(nginx_pod),
+        nginx=_inside(nginx),
+        checksum=hashlib.sha256((nginx_pod + nginx).encode()).hexdigest()[:16],
     )
+
+
+def _inside(text: str) -> str:
+    """As a block of YAML."""
+    return textwrap.indent(text.rstrip(), "    ")

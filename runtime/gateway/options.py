@@ -1,5 +1,6 @@
 """What a gateway's configuration can be told. Every value is checked, because it is written into a file of code."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,8 +27,8 @@ def _shaped(pattern: str, what: str) -> Check:
 
 
 def _at_least_one(_: Any, attribute: "attrs.Attribute[Any]", value: int) -> None:
-    if not 1 <= value <= 1_000_000:
-        raise SettingsError(f"--{attribute.name} {value!r} is not a whole number above 0")
+    if not 1 <= value < 1_000_000:
+        raise SettingsError(f"--{attribute.name.replace('_', '-')} {value!r} is not a whole number above 0")
 
 
 def _pods(_: Any, __: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
@@ -74,10 +75,20 @@ class GatewayOptions:
     service: str = attrs.field(default="voice", validator=_shaped(_LABEL, "a Kubernetes name"))
     replicas: int = attrs.field(default=3, validator=_at_least_one)
     image: str = attrs.field(
-        default="mini-bcs-voice-vapi:latest", validator=_shaped(r"[A-Za-z0-9._:/@-]{1,255}", "an image's name")
+        default="registry.example.com/mini-bcs-voice-vapi:0.1.0",
+        validator=_shaped(r"[A-Za-z0-9._:/@-]{1,255}", "an image's name"),
     )
     resolver: str = attrs.field(
         default="kube-dns.kube-system.svc.cluster.local",
         validator=_shaped(r"[A-Za-z0-9.:\[\]-]{1,253}", "a name server"),
     )
     """Kubernetes: who knows the pods' names."""
+    cluster_domain: str = attrs.field(
+        default="cluster.local", validator=_shaped(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a domain")
+    )
+    monitoring: str = attrs.field(default="monitoring", validator=_shaped(_LABEL, "a Kubernetes name"))
+    """Kubernetes: the namespace from which the pods' figures may be asked for."""
+    vapi_slots: int = attrs.field(default=limits.VAPI_SLOTS, validator=_at_least_one)
+    """Kubernetes: calls at once on the Vapi account; the pods share them."""
+    drain_seconds: int = attrs.field(default=math.ceil(limits.LONGEST_CALL_SECONDS), validator=_at_least_one)
+    """Kubernetes: how long the calls of a pod that is replaced may go on."""

@@ -72,12 +72,12 @@ class Crowd:
 Play = Callable[[Crowd], Awaitable[None]]
 
 
-async def perform(play: Play) -> Crowd:
+async def perform(play: Play, **settings: str) -> Crowd:
     """Open the doors, let `play` happen, and come back when they are closed. The doors' body ends with a signal, so
     the callers live outside of it."""
     send, signals = trio.open_memory_channel[int](2)
     async with trio.open_nursery() as nursery:
-        async with open_stage(signals=signals, MAX_CALLS=str(CALLS), VAPI_SLOTS=str(CALLS)) as stage:
+        async with open_stage(signals=signals, MAX_CALLS=str(CALLS), VAPI_SLOTS=str(CALLS), **settings) as stage:
             stage.world.cloud.slots = CALLS
             stage.world.cloud.agent = (AgentTurn(),)
             crowd = Crowd(stage, send, nursery)
@@ -133,6 +133,19 @@ async def test_calls_go_on_until_the_limit_and_are_told_then_when_sigterm_comes(
     assert 0 <= crowd.told_at - at[0] - limits.DRAIN_SECONDS <= AT_ONCE_SECONDS
     assert reports[0].ending == "caller_hung_up"
     assert crowd.doors_closed_at - crowd.told_at <= AT_ONCE_SECONDS
+
+
+async def test_calls_go_on_for_as_long_as_the_setting_says_when_it_says_more() -> None:
+    at: list[float] = []
+
+    async def play(crowd: Crowd) -> None:
+        await crowd.gather(1)
+        at.append(trio.current_time())
+        crowd.terminate()
+
+    crowd = await perform(play, DRAIN_SECONDS="50")
+    assert crowd.told == [SHUTTING_DOWN]
+    assert 0 <= crowd.told_at - at[0] - 50 <= AT_ONCE_SECONDS
 
 
 async def test_calls_are_told_at_once_when_a_second_signal_comes() -> None:

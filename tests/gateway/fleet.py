@@ -174,7 +174,7 @@ async def open_nginx(
     port = free_port()
     whole = write_nginx(folder, print_config("nginx", options_in(folder, port, options)))
     command = [program, "-p", str(folder), "-c", str(whole), "-e", f"{folder}/error.log", "-g", "daemon off;"]
-    async with _running(command, folder, port) as process:
+    async with open_proxy(command, folder, port) as process:
         yield Gateway(port, folder, process, tls)
 
 
@@ -189,15 +189,19 @@ async def open_haproxy(
     port = port or free_port()
     (folder / CALLS_MAP).touch()
     (folder / "haproxy.cfg").write_text(print_config("haproxy", options_in(folder, port, options)))
-    async with _running([program, "-db", "-f", str(folder / "haproxy.cfg")], folder, port) as process:
+    async with open_proxy([program, "-db", "-f", str(folder / "haproxy.cfg")], folder, port) as process:
         yield Gateway(port, folder, process, tls)
 
 
 @asynccontextmanager
-async def _running(command: list[str], folder: Path, port: int) -> AsyncIterator[trio.Process]:
-    """The program, once it listens; told to go at the end, so that it takes its workers with it."""
+async def open_proxy(
+    command: Sequence[str], folder: Path, port: int, user: int | None = None
+) -> AsyncIterator[trio.Process]:
+    """The program, once it listens; told to go at the end, so that it takes its workers with it. `user`: whom it runs
+    as, with no group but his own."""
+    whom = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     with (folder / "output").open("wb") as output:
-        process = await trio.lowlevel.open_process(command, stdout=output, stderr=subprocess.STDOUT)
+        process = await trio.lowlevel.open_process(command, stdout=output, stderr=subprocess.STDOUT, **whom)
         try:
             with trio.fail_after(10):
                 while not await _listens(port):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from runtime import limits
 from runtime.errors import SettingsError
 from runtime.gateway import CALLS_MAP, GatewayOptions, print_config
 from runtime.webhook_secret import sign
 from tests.gateway.fleet import PODS, free_port, short_folder, write_nginx
+from tests.gateway.kubernetes import printed_objects
 from tests.programs import need
 
 SHARED = GatewayOptions(pods=PODS, shared_database=True)
@@ -36,16 +36,6 @@ def folder() -> Iterator[Path]:
         yield made
 
 
-def documents() -> dict[tuple[str, str], Any]:
-    """The Kubernetes objects by kind and name, of a fleet whose name server is this machine."""
-    options = GatewayOptions(resolver="127.0.0.1", namespace="calls", replicas=7, server_name="hooks.test")
-    listed = list(yaml.safe_load_all(print_config("k8s", options)))
-    found = {(each["kind"], each["metadata"]["name"]): each for each in listed}
-    assert len(found) == len(listed)
-    assert {each["metadata"]["namespace"] for each in listed} == {"calls"}
-    return found
-
-
 def check_nginx(program: str, folder: Path, voice_conf: str) -> None:
     for line in ("ssl_certificate ", "ssl_certificate_key "):  # there is none on this machine
         voice_conf = re.sub(f" *{line}.*\n", "", voice_conf)
@@ -60,9 +50,10 @@ def test_nginx_takes_what_is_printed(nginx: str, folder: Path, options: GatewayO
 
 
 def test_nginx_takes_the_configuration_inside_the_kubernetes_one(nginx: str, folder: Path) -> None:
-    inside = documents()["ConfigMap", "voice-gateway"]["data"]["voice.conf"]
+    options = GatewayOptions(resolver="127.0.0.1", namespace="calls", cluster_domain="kube.test")
+    inside = printed_objects(options)["ConfigMap", "voice-gateway"]["data"]["voice.conf"]
     assert "resolver 127.0.0.1 valid=5s;" in inside
-    assert "proxy_pass http://$voice_pod.voice.calls.svc.cluster.local:8009/p/$voice_pod/tool;" in inside
+    assert "proxy_pass http://$voice_pod.voice.calls.svc.kube.test:8009/p/$voice_pod/tool;" in inside
     check_nginx(nginx, folder, inside)
 
 
@@ -76,32 +67,6 @@ def test_haproxy_takes_what_is_printed(haproxy: str, folder: Path, shared_databa
     (folder / "haproxy.cfg").write_text(print_config("haproxy", options))
     tried = subprocess.run([haproxy, "-c", "-q", "-f", folder / "haproxy.cfg"], capture_output=True, text=True)
     assert (tried.returncode, tried.stderr) == (0, "")
-
-
-def test_kubernetes_objects_fit_together() -> None:
-    found = documents()
-    pods = found["StatefulSet", "voice"]["spec"]
-    assert (pods["replicas"], pods["podManagementPolicy"]) == (7, "Parallel")
-    labels = pods["template"]["metadata"]["labels"]
-    assert pods["selector"]["matchLabels"] == labels
-    headless = found["Service", pods["serviceName"]]["spec"]
-    assert (headless["clusterIP"], headless["publishNotReadyAddresses"]) == ("None", True)
-    assert headless["selector"] == labels
-    inside = pods["template"]["spec"]
-    assert inside["terminationGracePeriodSeconds"] > limits.DRAIN_SECONDS + limits.CALLS_END_SECONDS
-    settings = {entry["name"]: entry for entry in inside["containers"][0]["env"]}
-    assert settings["WEBHOOK_BIND"]["value"] == "0.0.0.0:8009"
-    assert settings["PUBLIC_BASE_URL"]["value"] == "https://hooks.test"
-    assert settings["POD_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
-
-    policy = found["NetworkPolicy", "voice"]["spec"]
-    assert policy["podSelector"]["matchLabels"] == labels
-    doors = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
-    gateway = found["Deployment", "voice-gateway"]["spec"]["template"]
-    assert doors == {8008: None, 8009: [{"podSelector": {"matchLabels": gateway["metadata"]["labels"]}}]}
-    outside = found["Service", "voice-gateway"]["spec"]
-    assert outside["selector"] == gateway["metadata"]["labels"]
-    assert [port["name"] for port in gateway["spec"]["containers"][0]["ports"]] == [outside["ports"][0]["targetPort"]]
 
 
 @pytest.mark.parametrize("kind", ["nginx", "haproxy", "k8s"])
@@ -124,6 +89,7 @@ def test_every_gateway_keeps_the_same_rules(kind: Any) -> None:
         ("certificate", "relative.crt"), ("certificate_key", "/a b"), ("sockets", "/run/$x"), ("sockets", "/" * 52),
         ("pods", ("a\n}",)), ("pods", ("POD",)), ("pods", ("a", "a")), ("rate", 0), ("burst", -1), ("replicas", 0),
         ("service", "Voice"), ("namespace", "a-"), ("image", "x y"), ("resolver", "8.8.8.8;"),
+        ("cluster_domain", "a b"), ("monitoring", "a: b"), ("vapi_slots", 0), ("drain_seconds", 1_000_000),
         ("runtime_socket", "/run/a\nuser root"), ("haproxy_user", "root\n"),
     ],
 )  # fmt: skip
