@@ -48,6 +48,7 @@ class Table:
         for row in self.rows:
             if not isinstance(row, self.record):
                 raise BadTable(f"table {self.name}: its first rows must be of {self.record.__name__}")
+        self.first_rows_sql()  # what cannot be written is told of now
 
     @property
     def columns(self) -> tuple[str, ...]:

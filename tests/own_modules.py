@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import tools.card_tools  # noqa: F401  # what planted modules import must be there before their folder is
 from db import table
 
 TABLE = '''

@@ -22,8 +22,8 @@ DANA, TOMAS = 3, 5
 
 
 @pytest.fixture
-def visit(tmp_path: Path) -> Iterator[type[Any]]:
-    """The record of a table `planted_visits`; ask for it before a database."""
+def visit(tmp_path: Path, template: str) -> Iterator[type[Any]]:
+    """The record of a table `planted_visits`; ask for it before a database. The template is made without it."""
     with lying_in(tables, tmp_path, planted_visits=TABLE):
         (table,) = own_tables()
         yield table.record

@@ -129,6 +129,8 @@ def _told(folder: Path) -> Iterator[Symptom]:
         file.write_bytes(content)
         (unusable,) = configuration.look_at_instructions(read(folder, AGENT_DESC=str(file)))
         yield found(unusable, file=file, **varies)
+    (no_module,) = configuration.look_at_tools(read(folder, TOOLS="nothing"))
+    yield found(no_module, what_is_wrong=no_module.found)
     gone = folder / "haproxy.sock"
     for finding in configuration.look_at_fleet(read(folder, HAPROXY_SOCKET=str(gone))):
         name = finding.found.partition("calls itself ")[2]

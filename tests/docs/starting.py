@@ -28,6 +28,7 @@ BAD_VALUES: Final = (
     ("PORT", "99999"), ("VAPI_SLOTS", "none"), ("TUNNEL_READY_TIMEOUT", "soon"), ("VAPI_BASE_URL", "vapi"),
     ("PUBLIC_BASE_URL", "http://me.example"), ("WEBHOOK_BIND", "8009"), ("WEBHOOK_BIND", "unix:pods/a"),
     ("CONSOLE_HOSTS", "https://me.example"), ("VOICE_ORIGINS", "me.example"), ("POD_ID", "Pod 1"),
+    ("TOOLS", "tools/visits.py"),
     ("SSH_TUNNEL", "bastion.example"),
 )  # fmt: skip
 BAD_DATABASES: Final = (

@@ -20,6 +20,7 @@ from tests.docs.databases import own_server, unavailable
 from tests.docs.doctor import doctor
 from tests.docs.doors import before_the_upgrade, webhook_answers
 from tests.docs.logs import log_events
+from tests.docs.own_code import own_code
 from tests.docs.programs import program_errors
 from tests.docs.recorder import recordings
 from tests.docs.scenarios import scenario_errors, speech_errors, store_errors
@@ -33,6 +34,7 @@ from tests.house_rules import ROOT, Module
 
 SECTIONS: Final[Mapping[str, Callable[[Path], Iterator[Symptom]]]] = {
     "It does not start": starting,
+    "A tool or a table of your own": own_code,
     "The embedded server does not start": own_server,
     "The caller's close frame": close_frames,
     "Why a call ended": details,

@@ -17,7 +17,7 @@ WORDED: Final = frozenset(
     (
         "SettingsError", "StartError", "Bad", "NoAnswer", "VapiLost", "ToolWebhookLost", "StartFailed", "Ending",
         "BadPost", "Answer", "ToolAnswer", "errors_for", "fail", "Refusal", "BadArguments", "reject", "_json",
-        "BadDatabaseUrl", "EmbeddedServerError", "DatabaseUnavailable", "CommitUnknown",
+        "BadDatabaseUrl", "BadTable", "BadTools", "EmbeddedServerError", "DatabaseUnavailable", "CommitUnknown",
         "CannotStart", "NoQueue", "Busy", "Fatal", "Failed", "Degraded", "Probe", "_part", "_forget",
         "_possibly_billed", "Undeliverable", "ScenarioError", "StoreError", "SpeechError", "EarError", "DialError",
         "AgentFailed", "StressFailure", "LiveCall", "_wrong", "_give_up", "not_held",

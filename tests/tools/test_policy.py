@@ -410,7 +410,7 @@ async def test_tools_serve_anybody_when_the_policy_is_open(spy: SpyingDatabase) 
 
 
 def test_model_sees_the_same_five_tools_behind_verify_caller_when_the_policy_is_verified() -> None:
-    verify, *others = tools_under("verified")
+    verify, *others = tools_under("verified", ["card_tools"])
     assert verify.name == "verify_caller"
     assert [(t.name, t.description, t.parameters()) for t in others] == [
         (t.name, t.description, t.parameters()) for t in bank_tools()

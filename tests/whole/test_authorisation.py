@@ -10,7 +10,7 @@ from simulation.network import VirtualNetwork
 from simulation.scenario import AgentTurn, HangUp, Say, Scenario, ToolCall
 from simulation.vapi_call import SimulatedCall
 from tests.world import World, open_world
-from tools.policy import INSTRUCTIONS, LOCKED, NO_MATCH, NOT_VERIFIED
+from tools.policy import INSTRUCTIONS, LOCKED, NO_MATCH, NOT_VERIFIED, tools_under
 
 DANA_BY_PHONE: Final = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "503-555-0121"}
 DANA_BY_ADDRESS: Final = {"last4": "6110", "full_name": "dana whitfield", "address": "77 Alder Ct, Denver, CO 80203"}
@@ -120,7 +120,7 @@ async def test_assistant_is_told_to_verify_and_has_the_tool_for_it_when_the_poli
         async with open_world(TOOL_POLICY="verified") as world:
             _, call = await play(world, conversation(("It is me.", (verify(DANA_BY_ADDRESS), SHOW_PRIYA))))
     assert next(iter(call.tools)) == "verify_caller"
-    assert len(call.tools) == 6
+    assert set(call.tools) == {tool.name for tool in tools_under("verified")}
     (prompt,) = call.assistant["model"]["messages"]
     assert prompt["content"].endswith(INSTRUCTIONS)
     assert [said if isinstance(said, str) else said["verified"] for _, said in heard(call)] == [
