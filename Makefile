@@ -6,10 +6,14 @@ BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
 STAMP := $(VENV)/.installed
 SOURCES := runtime console actors tools db simulation sandbox stress torture fuzz bench tests
+AUDIT := .venv-audit
+SERVICE ?= pypi
 SEEDS ?= 1000
+SCENARIOS ?= scenarios
 CASES ?= 100000
 
-.PHONY: demo watch test conversations torture planted fuzz bench check lint types unit install system-packages lock speech clean
+.PHONY: demo watch test documented image-steps conversations torture planted fuzz bench check lint types unit install system-packages lock speech clean \
+	audit sbom licences
 
 demo: install ## one whole simulated call, artifacts in runs/<time>/
 	@$(BIN)/voice demo
@@ -20,7 +24,7 @@ watch: install ## the same behind the console's page, which begins more of them
 test: install check unit ## lint, types and the whole test suite
 
 conversations: install ## all scenarios held and graded: runs/conversations/, and a page to mail
-	@$(BIN)/voice run scenarios --runs runs/conversations --html runs/conversations/report.html
+	@$(BIN)/voice run $(SCENARIOS) --runs runs/conversations --html runs/conversations/report.html
 
 torture: install ## SEEDS=1000 random calls with random faults, in virtual time
 	@$(BIN)/voice torture --seeds 0..$$(($(SEEDS) - 1)) --jobs 2
@@ -52,6 +56,12 @@ unit: install
 	@echo "== pytest"
 	@$(BIN)/pytest
 
+documented: install ## every command of README.md and docs/your-agent.md, run on a copy of the repository
+	@$(BIN)/pytest -v -n 3 --dist loadgroup tests/documented/every_command.py
+
+image-steps: install ## the steps of both Dockerfiles without a container engine, and what comes out, run (root on Linux)
+	@$(BIN)/python -m scripts.image_steps
+
 install: $(STAMP)
 
 # Reinstalled only when the lock or the project file has changed, so that the second run is offline. Another
@@ -63,12 +73,31 @@ $(STAMP): $(LOCK) pyproject.toml scripts/install.sh
 system-packages: ## Debian packages the wire tests use; as root installs, else prints what is missing
 	@sh scripts/system_packages.sh
 
-lock: ## renew both locks (needs uv)
-	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade pyproject.toml -o requirements.lock
+lock: ## renew the locks (needs uv). Production gets the versions that are tested
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade --group audit -o requirements-audit.lock
+	echo hatchling | uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet --upgrade --constraint requirements-dev.lock - -o requirements-build.lock
+
+audit: $(AUDIT)/.installed ## SERVICE=pypi|osv|esms: known vulnerabilities of all that is pinned (needs the network)
+	@$(AUDIT)/bin/python scripts/audit.py --service $(SERVICE) $(sort $(wildcard requirements*.lock))
+
+sbom: $(AUDIT)/.installed ## dist/sbom.cdx.json: what production installs, each with its licence
+	@sh scripts/lay_out.sh .venv-production requirements.lock
+	@mkdir -p dist
+	@$(AUDIT)/bin/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file dist/sbom.cdx.json .venv-production/bin/python
+	@$(AUDIT)/bin/python scripts/sbom.py dist/sbom.cdx.json requirements.lock
+
+licences: install ## the licence of each pinned package; exit code 1 for one that is not allowed
+	@$(BIN)/python scripts/licences.py
+
+$(AUDIT)/.installed: requirements-audit.lock scripts/lay_out.sh
+	@PYTHON=$(PYTHON) sh scripts/lay_out.sh $(AUDIT) requirements-audit.lock
+	@touch $@
 
 speech: install ## render the phrases of the scenarios again (needs Debian's flite)
 	$(BIN)/python -m simulation.speech render scenarios/*.yaml
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(AUDIT) .venv-production runs .mypy_cache .ruff_cache

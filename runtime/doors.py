@@ -131,7 +131,7 @@ async def open_doors(
             way_in=tunnel or FixedAddress(settings.public_base_url or f"http://{webhook.seen_from_here}"),
             nonce=nonce,
             webhook_key=await _webhook_key(settings, database),
-            registry=tools_under(settings.tool_policy),
+            registry=tools_under(settings.tool_policy, settings.tools),
             database=database,
             vapi_calls=VapiCalls(vapi, ssl_context, switchboard, VapiSlots(settings.vapi_slots)),
             reporter=reporter,
@@ -242,7 +242,7 @@ async def _start_all(
         lambda: voice,
         significant=True,
         finish=voice.drain,
-        stop_seconds=limits.DRAIN_SECONDS + limits.CALLS_END_SECONDS + limits.CHILD_STOP_SECONDS,
+        stop_seconds=house.settings.drain_seconds + limits.CALLS_END_SECONDS + limits.CHILD_STOP_SECONDS,
     )
 
 

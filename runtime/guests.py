@@ -3,6 +3,7 @@
 import attrs
 import trio
 
+from runtime import limits
 from runtime.supervisor import Started
 
 
@@ -10,7 +11,7 @@ from runtime.supervisor import Started
 class BoundedListener(trio.abc.Listener[trio.SocketStream]):
     """Accepts while there are `places`; the others wait in the kernel's backlog. Who served a stream releases one."""
 
-    inner: trio.SocketListener
+    inner: trio.abc.Listener[trio.SocketStream]
     places: trio.Semaphore
 
     async def accept(self) -> trio.SocketStream:
@@ -23,6 +24,38 @@ class BoundedListener(trio.abc.Listener[trio.SocketStream]):
             if not accepted:
                 self.places.release()
         return stream
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@attrs.define(eq=False)
+class SharedListener(trio.abc.Listener[trio.SocketStream]):
+    """Of a port on which other processes listen too. Who leaves it turns no caller away: those who have connected are
+    accepted first, and all who come later come to the others."""
+
+    inner: trio.SocketListener
+    _left: bool = False
+
+    async def leave(self) -> None:
+        """Within VOICE_LEAVE_SECONDS, while somebody accepts."""
+        with trio.move_on_after(limits.VOICE_LEAVE_SECONDS):
+            await trio.lowlevel.checkpoint()
+            while self.inner.socket.is_readable():  # noqa: ASYNC110  # no event tells that a backlog is empty
+                await trio.sleep(limits.VOICE_LEAVE_POLL_SECONDS)
+        self._left = True
+        self.inner.socket.close()
+        for _ in range(2):  # who was accepted last has begun to be served then
+            await trio.lowlevel.checkpoint()
+
+    async def accept(self) -> trio.SocketStream:
+        try:
+            return await self.inner.accept()
+        except trio.ClosedResourceError:
+            if not self._left:
+                raise
+        await trio.sleep_forever()
+        raise AssertionError("nobody wakes it")
 
     async def aclose(self) -> None:
         await self.inner.aclose()

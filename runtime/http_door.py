@@ -6,7 +6,7 @@ sends without a deadline, so a peer that stops reading cannot be cancelled. Here
 that connection, and a send has a deadline. hypercorn is pinned: `TCPServer` is not its public face.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -206,7 +206,7 @@ async def _stay_with_http_1(_request: object) -> None:
 
 async def serve_connections(
     serve: Callable[[trio.SocketStream], Awaitable[None]],
-    listeners: list[trio.SocketListener],
+    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
     most: int,
     task_status: Started,
 ) -> None:

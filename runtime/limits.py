@@ -44,6 +44,9 @@ SWITCHBOARD_LOOKS: Final = 8  # in a row at who is ready, before other tasks hav
 CALL_MOST_SECONDS: Final = 1_800  # Vapi is asked to end a call then; nobody speaks with a bank for longer
 SETUP_SECONDS: Final = 20.0  # from POST /call to Vapi's open socket; before it come the tunnel and the queue for a slot
 VOICE_SPARE_CONNECTIONS: Final = 64  # beyond MAX_CALLS: those that are refused, or have not said yet what they want
+VOICE_BACKLOG_CONNECTIONS: Final = 4_096  # of a port that processes share; the system's own limit may be lower
+VOICE_LEAVE_SECONDS: Final = 0.1  # to accept who has connected to a port that is shared, before a drain leaves it
+VOICE_LEAVE_POLL_SECONDS: Final = 0.001  # between two looks whether somebody still waits there
 HANDSHAKE_SECONDS: Final = 5.0  # one WebSocket or TLS handshake, on either leg
 VAPI_CREATE_SECONDS: Final = 15.0  # POST /call; within SETUP_SECONDS, with room left to dial
 VAPI_REST_SECONDS: Final = 5.0  # any other request to Vapi's API
@@ -56,7 +59,7 @@ LAST_WORDS_SECONDS: Final = 3.0  # then for the caller to take what the socket's
 CLOSE_SECONDS: Final = 0.5  # a close handshake; then the socket is closed by force
 CHILD_START_SECONDS: Final = 5.0  # an actor that is not ready by then has failed
 CHILD_STOP_SECONDS: Final = 1.0  # an actor that has not stopped by then is reported
-DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long
+DRAIN_SECONDS: Final = 30.0  # after SIGTERM, running calls may go on for this long, if no setting says otherwise
 HYPERCORN_STOP_SECONDS: Final = 6.0  # its own connections get 3 s of grace, and should be gone then
 MAX_CALLS: Final = 200  # one core carried 300 with p99 below 20 ms (bench/README.md); the rest is for tools
 
@@ -64,6 +67,11 @@ VAPI_SLOTS: Final = 10  # calls at once that a new Vapi account has
 VAPI_SLOT_SECONDS: Final = 15.0  # in the queue for one; the caller hears silence meanwhile
 VAPI_SLOT_RETRY_SECONDS: Final = 2.0  # Vapi itself had none: others use the account too
 SETUPS_PER_SECOND: Final = 50  # one costs 6 ms of CPU: a third of a core, the rest is for the calls that run
+LONGEST_CALL_SECONDS: Final = (  # of a call whose way in is fixed; a drain that is as long ends none
+    (2 * VAPI_SLOT_SECONDS + SETUP_SECONDS)  # our queue for a slot, Vapi's own, and the set-up
+    + CALL_MOST_SECONDS
+    + (PLAYOUT_SECONDS + LAST_WORDS_SECONDS + 2 * CLOSE_SECONDS)
+)
 
 # --- What the other pods on the same database are told.
 REGISTER_CALLS: Final = 1_000  # with news that the database has not taken yet; then the oldest news is lost
@@ -126,6 +134,16 @@ GATEWAY_REGISTER_SECONDS: Final = 10.0  # HAProxy's map is lost when it restarts
 GATEWAY_COMMAND_SECONDS: Final = 1.0  # one command to HAProxy on this machine, from dialling to its reply
 GATEWAY_REPLY_BYTES: Final = 4_096  # of a reply; the rest is not read
 GATEWAY_CALLS: Final = 10_000  # registered by one process at once; more are counted instead
+
+# --- Several pods on one machine (`voice pods`).
+PODS_MOST: Final = 64
+PODS_EMBEDDED_MOST: Final = 8  # with one more while they are replaced: 90 of the embedded server's 100 connections
+POD_START_SECONDS: Final = 60.0  # nginx too; Python alone takes one on an idle machine, and many start at once
+POD_READ_BYTES: Final = 8 * 1024  # of what a pod prints, at once
+PODS_RESTART_POLL_SECONDS: Final = 1.0  # RESTARTS are used up: between two looks whether one more is earned
+GATEWAY_START_SECONDS: Final = 10.0  # for nginx to listen
+GATEWAY_POLL_SECONDS: Final = 0.02  # between two looks whether it does
+PODS_KILL_SECONDS: Final = 5.0  # after SIGKILL, for a process to be gone
 
 # --- The garbage collector stops all calls while it works, 1 ms for some 1,000 objects (runtime/garbage.py).
 GC_THRESHOLDS: Final = (700, 2, 3)  # 4,200 objects in a collection of what is not frozen
@@ -238,3 +256,11 @@ CALLS_END_SECONDS: Final = (
     + (3 * CLOSE_SECONDS + CLOSE_SECONDS)  # goodbye to Vapi, then its socket by force
     + (LAST_WORDS_SECONDS + 2 * CLOSE_SECONDS)  # the caller's socket
 )  # 21 s; all calls end at once
+PROCESS_END_SECONDS: Final = (  # after the drain, at the most; a process without calls and news needs none of it
+    CALLS_END_SECONDS
+    + TUNNEL_END_SECONDS
+    + (ORPHAN_SECONDS + LOST_REPLY_SECONDS)  # every call at Vapi is ended
+    + (REGISTER_FLUSH_SECONDS + REPORT_FLUSH_SECONDS + RECORD_STOP_SECONDS)
+    + (DATABASE_CLOSE_SECONDS + SERVER_END_SECONDS)
+    + 10 * CHILD_STOP_SECONDS  # the other actors of the process
+)

@@ -19,10 +19,10 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(actor="Serve"
 
 
 @asynccontextmanager
-async def open_configured_database(settings: Settings) -> AsyncIterator[Database]:
-    """DATABASE_URL when it is set, else an embedded server whose data stays (`embedded_folder`).
+async def open_database_url(settings: Settings) -> AsyncIterator[str]:
+    """DATABASE_URL when it is set, else that of an embedded server whose data stays (`embedded_folder`).
 
-    Raises SettingsError and StartError. A server that is down is not an error: tools answer errors until it is back.
+    Raises SettingsError and StartError.
     """
     if settings.database_url is not None:
         try:
@@ -30,8 +30,7 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
         except BadDatabaseUrl as exc:
             raise SettingsError(str(exc)) from exc
         _log.info("database", uses="DATABASE_URL")
-        async with open_database(settings.database_url) as database:
-            yield database
+        yield settings.database_url
         return
     folder = embedded_folder()
     async with AsyncExitStack() as stack:
@@ -40,7 +39,17 @@ async def open_configured_database(settings: Settings) -> AsyncIterator[Database
         except EmbeddedServerError as exc:
             raise StartError(f"DATABASE_URL is not set and no server can be started: {exc}") from exc
         _log.info("database", uses="embedded server", data=str(folder))
-        yield await stack.enter_async_context(open_database(url))
+        yield url
+
+
+@asynccontextmanager
+async def open_configured_database(settings: Settings) -> AsyncIterator[Database]:
+    """At the address of `open_database_url`, which says what is raised.
+
+    A server that is down is not an error: tools answer errors until it is back.
+    """
+    async with open_database_url(settings) as url, open_database(url) as database:
+        yield database
 
 
 async def serve(settings: Settings, ready: Callable[[Doors], Awaitable[None]]) -> bool:

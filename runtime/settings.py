@@ -43,6 +43,11 @@ class Settings:
 
     port: int = _setting("PORT", "the voice door's port; 0 picks one", 8008, value.port)
     voice_host: str = _setting("VOICE_HOST", "the voice door's address", "0.0.0.0")
+    voice_port_shared: bool = _setting(
+        "VOICE_PORT_SHARED",
+        "on: other processes of this user may listen on PORT too, and Linux spreads the callers over all",
+        False, value.on_or_off,
+    )  # fmt: skip
     voice_protocol: VoiceProtocol = _setting(
         "VOICE_PROTOCOL", "binary or json; /voice?protocol= overrides it", "binary", value.one_of("binary", "json")
     )
@@ -161,9 +166,17 @@ class Settings:
         "SETUPS_PER_SECOND", "new calls a second, in the long run; more are refused with 1013",
         limits.SETUPS_PER_SECOND, value.count,
     )  # fmt: skip
+    drain_seconds: float = _setting(
+        "DRAIN_SECONDS", "after SIGTERM, seconds for which the running calls may go on; then they are ended",
+        limits.DRAIN_SECONDS, value.seconds,
+    )  # fmt: skip
     tool_policy: ToolPolicy = _setting(
         "TOOL_POLICY", "verified: tools serve the customer whom the caller has proved to be; open: anybody", "verified",
         value.one_of(*get_args(ToolPolicy)),
+    )  # fmt: skip
+    tools: tuple[str, ...] = _setting(
+        "TOOLS", "modules of tools/, with commas between: the agent has their tools and no others; all when not given",
+        (), value.modules,
     )  # fmt: skip
     agent_desc: Path = _setting("AGENT_DESC", "the assistant's instructions", Path("agent_desc.txt"), Path)
     log_level: str = _setting(

@@ -14,6 +14,8 @@ want ssh openssh-client
 want nginx nginx-light
 want haproxy haproxy
 want chromium chromium
+want flite flite
+want systemd-analyze systemd
 
 if [ -z "$missing" ]; then
     echo "system-packages: nothing is missing"

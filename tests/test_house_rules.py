@@ -62,6 +62,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "bench/processes.py:open_program": "a child process's environment",
         "stress/programs.py:open_program": "a child process's environment",
         "runtime/tunnels/child.py:open_child": "a child process's environment",
+        "runtime/pods_program.py:open_program": "a child process's environment",
         "runtime/cli_run.py:run": "somebody's agent is started with the user's own environment",
         "simulation/recordings.py:cache_folder": "where the user keeps caches",
     },

@@ -106,9 +106,13 @@ async def test_samples_stay_whole_when_an_even_chunk_follows_an_odd_one_by_calls
         heard.extend(audio.pcm)
         return True
 
+    async def listen() -> None:
+        with pytest.raises(trio.EndOfChannel):
+            await agent_audio.receive_by(inf, None, take)
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, ControlMessageWatcher(leg, send, record))
-        nursery.start_soon(agent_audio.receive_by, inf, None, take)
+        nursery.start_soon(listen)
         await trio.testing.wait_all_tasks_blocked()
         leg.arrives(b"\x01\x02\x03", b"\x04\x05", b"\x06\x07\x08", Closed(1000))
     assert bytes(heard) == b"\x01\x02\x03\x04\x05\x06\x07\x08"

@@ -1,8 +1,11 @@
 """What `voice run`, `demo`, `stress`, `torture`, `simulate` and `gateway` say when they cannot do what was asked."""
 
 import errno
+import os
+import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from io import StringIO
@@ -21,7 +24,9 @@ from runtime import demo
 from runtime.cli import _outside_errors, app
 from runtime.errors import OwnError
 from runtime.gateway import GatewayOptions, print_config
+from runtime.health_check import problem
 from runtime.http_client import Reply, Unreachable
+from runtime.setting_values import Bind
 from sandbox import command
 from sandbox.command import _folder, _gate, _write_reports, options_of, run_conversations, scenarios_in
 from sandbox.live import Budget, LiveVapi, ended_check
@@ -47,6 +52,12 @@ LINES: Final[tuple[tuple[tuple[str, ...], dict[str, object]], ...]] = (
         {"option": "--engine", "value": "ftp-x"},
     ),
     (("gateway", "print-config", "apache"), {"value": "apache", "choices": "nginx, haproxy, k8s"}),
+)  # fmt: skip
+# What an installation without the extra does not have, and a command that would import it.
+NEEDING: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("sandbox.command", RUN), ("stress.command", ("stress",)), ("torture.jobs", TORTURE), ("runtime.demo", ("demo",)),
+    ("simulation.standalone", ("simulate", "vapi")), ("simulation.standalone", ("simulate", "engine")),
+    ("simulation.standalone", ("simulate", "caller", "ws://x/voice")),
 )  # fmt: skip
 WISHES: Final[tuple[tuple[dict[str, Any], dict[str, object]], ...]] = (
     ({"agent": "ws://x", "live": True}, {"options": "--agent and --live"}),
@@ -79,6 +90,7 @@ def command_errors(folder: Path) -> Iterator[Symptom]:
     yield from _files(folder)
     yield from _live()
     yield from _stress(folder)
+    yield from _health()
     yield from in_virtual_time(partial(_entry_points, folder))
 
 
@@ -86,7 +98,7 @@ def _command_lines() -> Iterator[Symptom]:
     for words, varies in LINES:
         yield seen(_told(*words), **varies)
     with pytest.MonkeyPatch.context() as patch:
-        for module, words in (("sandbox.command", RUN), ("stress.command", ("stress",)), ("torture.jobs", TORTURE)):
+        for module, words in NEEDING:
             patch.setitem(sys.modules, module, None)
             yield seen(_told(*words), module=module, command=words[0])
 
@@ -195,6 +207,18 @@ def _stress(folder: Path) -> Iterator[Symptom]:
         patch.setattr(trio, "run", _no_server)
         line = said(OwnError, partial(stress_command.stress, asked(virtual=False), console))
     yield seen(line, why="it says why")
+
+
+def _health() -> Iterator[Symptom]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = Bind(port=server.getsockname()[1])
+        with ThreadPoolExecutor(1) as other:
+            asked = other.submit(problem, at)
+            door, _ = server.accept()
+            with door:
+                door.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                yield seen(asked.result(), address=at, status=404)
+    yield seen(problem(at), address=at, why=ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
 
 
 def _no_server(*_: object) -> None:

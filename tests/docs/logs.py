@@ -26,6 +26,7 @@ from runtime.tunnels.way_in import FixedAddress
 from tests.actors.test_call_register import FakeRegistry, registering
 from tests.bank import bank_tools
 from tests.docs.logs_outside import outside_events
+from tests.docs.pods import pods_events
 from tests.docs.symptom import Symptom, in_virtual_time, log_lines, logged
 from tests.docs.tools import Asked
 from tests.endings.databases import SlowDatabase
@@ -37,6 +38,7 @@ def log_events(folder: Path) -> Iterator[Symptom]:
     for make in (_call_over, _supervised, _not_started, _at_start, _connections, _webhook, _tools, _register):
         yield from in_virtual_time(make)
     yield from outside_events(folder)
+    yield from pods_events()
 
 
 async def _call_over(found: list[Symptom]) -> None:

@@ -21,6 +21,7 @@ from runtime.settings import Settings, read_settings
 from runtime.supervisor import open_supervisor
 from runtime.tls import trusting
 from runtime.tunnels.choose import choose_engine
+from tests.docs.pods import pods_lines
 from tests.docs.symptom import Symptom, in_virtual_time, said, said_later, seen
 from tests.fakes import captured_log
 
@@ -55,6 +56,7 @@ def starting(folder: Path) -> Iterator[Symptom]:
     line = said(StartError, partial(trusting, no_file))
     yield seen(line, file=no_file, why=line.partition("certificates: ")[2])
     yield from in_virtual_time(partial(_doors, folder))
+    yield from pods_lines()
 
 
 def _values(folder: Path) -> Iterator[Symptom]:
