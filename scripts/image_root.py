@@ -104,7 +104,7 @@ class Workshop:
             run([sys.executable, "-m", "pip", *fetch, "-r", str(PROJECT / lock)])
         (self.clean / "local").mkdir()
         base = self._mounted("base", self.clean / "local")
-        run([*base.enter(BASE_ENVIRONMENT, "/"), sys._base_executable, "-m", "venv", "/usr/local"])
+        run([*base.enter(BASE_ENVIRONMENT, "/"), sys._base_executable, "-m", "venv", "/usr/local"])  # type: ignore[attr-defined]
 
     def new_root(self, name: str) -> Root:
         local = self.clean / f"{name}-local"
