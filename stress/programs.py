@@ -133,9 +133,9 @@ async def open_side(role: str, options: Options, folder: Path) -> AsyncIterator[
     module = ("stress", role, json.dumps(attrs.asdict(options)))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     async with open_program(role, module, folder, {}, **pipes) as program:
-        link = Link(program)
+        link, said = Link(program), None
         with trio.move_on_after(READY_SECONDS):
             said = await link.listen()
-            yield link, said
-            return
-        raise StressFailure(f"the {role} were not ready within {READY_SECONDS:g} s", program.last_lines)
+        if said is None:
+            raise StressFailure(f"nothing was heard of the {role} within {READY_SECONDS:g} s", program.last_lines)
+        yield link, said
