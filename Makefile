@@ -57,7 +57,7 @@ unit: install
 	@$(BIN)/pytest
 
 documented: install ## every command of README.md and docs/your-agent.md, run on a copy of the repository
-	@$(BIN)/pytest -v -n 3 --dist loadgroup tests/documented/every_command.py
+	@$(BIN)/pytest -v -n 3 tests/documented/every_command.py
 
 image-steps: install ## the steps of both Dockerfiles without a container engine, and what comes out, run (root on Linux)
 	@$(BIN)/python -m scripts.image_steps

@@ -1,6 +1,6 @@
 """The bridges that are compared, each as its users start it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -57,12 +57,16 @@ async def open_bridge(
 
 @asynccontextmanager
 async def open_ours(
-    name: str, transport: Transport, around: Surroundings, changes: Mapping[str, str]
+    name: str,
+    transport: Transport,
+    around: Surroundings,
+    changes: Mapping[str, str],
+    module: Sequence[str] = MODULES["ours"],
 ) -> AsyncIterator[Bridge]:
     """Our runtime under a name of its own, with `changes` to its settings. Raises BenchFailure."""
     environ = {"SSL_CERT_FILE": str(around.ca), **_settings(around.vapi[transport], around.database_url), **changes}
     core, folder = around.cores.bridge, around.folder
-    async with open_program(name, MODULES["ours"], core=core, folder=folder, environ=environ) as program:
+    async with open_program(name, module, core=core, folder=folder, environ=environ) as program:
         yield Bridge("ours", program, await program.says("voice listening on "))
 
 

@@ -34,7 +34,7 @@ def bench(
     ] = None,
     calls: Annotated[str | None, typer.Option(help="Numbers of calls at once. (default: 1,20,100)")] = None,
     only: Annotated[
-        str | None, typer.Option(help="Parts, of: audio,setup,webhook,growth,watching. (default: all)")
+        str | None, typer.Option(help="Parts, of: audio,setup,webhook,growth,watching,pods. (default: all)")
     ] = None,
     transport: Annotated[str | None, typer.Option(help="To Vapi, of: tls,plain. (default: both)")] = None,
     grain_ms: Annotated[
@@ -83,7 +83,7 @@ def _plan(
     changes: dict[str, Any] = {}
     if repetitions is not None:
         changes["repetitions"] = _within("--repetitions", repetitions, 1, 1_000)
-        changes["watching_repetitions"] = changes["repetitions"]
+        changes["watching_repetitions"] = changes["pods_repetitions"] = changes["repetitions"]
     if seconds is not None:
         changes["seconds"] = _within("--seconds", seconds, 0.2, 600)
         changes["watching_seconds"] = changes["seconds"]

@@ -3,8 +3,9 @@
 import attrs
 
 from bench.alternations import Audio
-from bench.bars import HARMED_WATCHED, Verdict, judge_all, judge_harmed
+from bench.bars import HARMED_WATCHED, Verdict, judge, judge_all, judge_harmed
 from bench.plan import Plan
+from bench.pods import PodsFound
 from bench.ratios import all_spreads, harmed_at_100
 from bench.spread import Spread
 from bench.turnarounds import ShortCalls, Webhook
@@ -24,6 +25,7 @@ class Outcome:
     growth: list[Window] = attrs.field(factory=list)
     growth_ends: list[str] = attrs.field(factory=list)
     watching: Watching = attrs.field(factory=Watching)
+    pods: PodsFound = attrs.field(factory=PodsFound)
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -33,4 +35,5 @@ class Outcome:
     def verdicts(self) -> list[Verdict]:
         verdicts = judge_all(self.spreads, harmed_at_100(self.audio, self.plan.seconds))
         watched = harmed(self.watching, self.plan.watching_seconds)
-        return [*verdicts, judge_harmed(watched, HARMED_WATCHED)] if watched else verdicts
+        verdicts += [judge_harmed(watched, HARMED_WATCHED)] if watched else []
+        return [*verdicts, *(judge(bar, spread) for bar, spread in self.pods.bars())]

@@ -8,7 +8,7 @@ import attrs
 from bench.bridges import TRANSPORTS, Transport
 
 T = TypeVar("T")
-Part = Literal["audio", "setup", "webhook", "growth", "watching"]
+Part = Literal["audio", "setup", "webhook", "growth", "watching", "pods"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 PAIRS: Final = 7
 """A ratio is decided from this many alternations on."""
@@ -48,6 +48,13 @@ class Plan:
     decoding_seconds: float = 10.0
     """How long the calls last whose recordings are decoded: in shorter ones, a file of each would weigh too much."""
 
+    pods_repetitions: int = PAIRS
+    pods_calls: tuple[int, ...] = (20, 40)
+    """For each pod; two pods have twice as many together, and one core. Each twice the one before: so one pod also
+    has as many as two have together."""
+    pods_tool_every_seconds: float = 5.0
+    """Each call asks for a tool that often, through nginx where there is one."""
+
     @property
     def is_whole(self) -> bool:
         """Its results answer every question of the bench."""
@@ -61,6 +68,7 @@ class Plan:
             and self.rounds >= full.rounds
             and self.watching_repetitions >= PAIRS
             and self.watching_seconds >= MIN_SECONDS
+            and self.pods_repetitions >= PAIRS
             and self.grain_ns == full.grain_ns
         )
 
@@ -69,6 +77,7 @@ QUICK: Final = Plan(
     repetitions=2, seconds=1.0, warm_seconds=0.5, rounds=1, short_calls=3, concurrent=(1, 20), posts=(30, 200),
     growth_calls=(1, 10, 50, 100), growth_seconds=1.0,
     watching_repetitions=1, watching_seconds=0.5, watching_warm_seconds=0.2, decoding_rounds=1, decoding_seconds=1.0,
+    pods_repetitions=1,
 )  # fmt: skip
 
 

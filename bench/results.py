@@ -10,6 +10,8 @@ import attrs
 
 from bench.bridges import KINDS, Kind
 from bench.outcome import Outcome
+from bench.pods import MANNERS as PODS_MANNERS
+from bench.pods import PodsFound
 from bench.ratios import slopes_mib
 from bench.spread import Latency, Spread
 from bench.watching import MANNERS, TRANSPORT, Looked, Manner, WatchedWindow, Watching
@@ -47,6 +49,7 @@ def document(outcome: Outcome, *, finished_at: str) -> dict[str, Any]:
         "webhook_ms": _webhooks(outcome),
         "growth": {"ends": outcome.growth_ends, "windows": [_growth(window) for window in outcome.growth]},
         "watching": _watching(outcome.watching),
+        "pods": _pods(outcome.pods),
         "plan": attrs.asdict(outcome.plan),
         "machine": _machine(),
         "finished_at": finished_at,
@@ -193,6 +196,31 @@ def _watched(
         **{name: sum(getattr(window, name) for window in plain) for name in ("frames", "lost", "reordered", "damaged")},
         **_looked([one.looked for one in of_one if one.looked is not None]),
     }
+
+
+def _pods(found: PodsFound) -> dict[str, Any]:
+    """By manner, then by `tls_20` and the like: calls of each pod. Ratios are two pods / one."""
+    told: dict[str, Any] = {}
+    for calls in sorted({one.calls for one in found.windows}):
+        for manner in PODS_MANNERS:
+            of_one = found.of(manner, calls)
+            if not of_one:
+                continue
+            plain = [one.window for one in of_one]
+            told.setdefault(manner, {})[f"{TRANSPORT}_{calls}"] = {
+                UNIT: _of(plain, lambda window: window.cpu_per_call),
+                "p99_ms": _of(plain, lambda window: window.p99_ms),
+                "rss_mib": _of(plain, lambda window: window.memory.rss_mib),
+                "harmed": sum(window.harmed for window in plain),
+                "tools": sum(one.posts for one in of_one),
+            }
+        ratios = {"cpu_ratio": found.ratio(calls, calls), "cpu_ratio_same_calls_in_all": found.ratio(calls, calls * 2)}
+        for name, spread in ratios.items():
+            if spread is not None:
+                told["two_pods"][f"{TRANSPORT}_{calls}"][name] = _spread(spread)
+    if nginx := found.nginx_ms_per_tool():
+        told["nginx_cpu_ms_per_tool"] = _spread(nginx)
+    return told | ({"not_measured": found.failed} if found.failed else {})
 
 
 def _looked(looked: Sequence[Looked]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bench.growth import measure_growth
 from bench.load_link import LoadLink, open_load
 from bench.outcome import Outcome
 from bench.plan import Part
+from bench.pods import PodsPart
 from bench.processes import Cores
 from bench.turnarounds import measure_short_calls, measure_webhooks
 from bench.watching import WatchingPart
@@ -84,4 +85,9 @@ def _parts(
     async def watching() -> None:
         await WatchingPart(plan, load, around, tell, outcome.watching).run()
 
-    return {"audio": audio, "setup": setup, "webhook": webhook, "growth": growth, "watching": watching}
+    async def pods() -> None:
+        await PodsPart(plan, load, around, tell, outcome.pods).run()
+
+    return {
+        "audio": audio, "setup": setup, "webhook": webhook, "growth": growth, "watching": watching, "pods": pods,
+    }  # fmt: skip

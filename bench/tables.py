@@ -9,6 +9,7 @@ from rich.table import Table
 from bench.bridges import KINDS
 from bench.growth import LATE_SHARE
 from bench.outcome import Outcome
+from bench.pods import MANNERS as PODS_MANNERS
 from bench.ratios import slopes_mib
 from bench.results import grouped
 from bench.spread import Spread
@@ -20,7 +21,7 @@ FULL_LOAD_SHARE: Final = 0.85
 
 
 def print_tables(outcome: Outcome, console: Console) -> None:
-    made = (_audio, _ratios, _memory, _short_calls, _webhooks, _growth, _watching, _verdicts)
+    made = (_audio, _ratios, _memory, _short_calls, _webhooks, _growth, _watching, _pods, _verdicts)
     for table in (table for make in made for table in make(outcome)):
         if table.row_count:
             console.print(table)
@@ -34,7 +35,7 @@ def print_tables(outcome: Outcome, console: Console) -> None:
     for failed in [*outcome.audio.failed, *outcome.watching.failed]:
         place = f"{failed.transport}_{failed.calls} {failed.bridge}, repetition {failed.repetition + 1}"
         console.print(f"not measured: {place}: {failed.why}", highlight=False)
-    for line in [*(f"growth: {end}" for end in outcome.growth_ends), *_watching_lines(outcome)]:
+    for line in [*(f"growth: {end}" for end in outcome.growth_ends), *_watching_lines(outcome), *_pods_lines(outcome)]:
         console.print(line, highlight=False)
 
 
@@ -223,6 +224,37 @@ def _watching_lines(outcome: Outcome) -> Iterator[str]:
         states = Spread.of([one.states_per_second for one in looked]).median
         scrape = Spread.of([one.scrape_bytes / 1024 for one in looked]).median
         yield f"watching {calls} calls: {states:.1f} states a second, {kib:.0f} KiB; figures of {scrape:.0f} KiB"
+
+
+def _pods(outcome: Outcome) -> Iterator[Table]:
+    found = outcome.pods
+    table = _table(
+        "Two pods behind nginx beside one, all on one core, TLS to Vapi: medians (quartiles); ratios are of pairs",
+        "calls of each", "CPU ms per call s", "x one", "x one with as many in all", "p99 ms", "RSS MiB", "tools",
+        "harmed",
+    )  # fmt: skip
+    for calls in sorted({one.calls for one in found.windows}):
+        for manner in PODS_MANNERS:
+            if of_one := found.of(manner, calls):
+                plain = [one.window for one in of_one]
+                ratios = [found.ratio(calls, of) if manner == "two_pods" else None for of in (calls, 2 * calls)]
+                table.add_row(
+                    f"{calls} {manner.replace('_', ' ')}",
+                    _shown(Spread.of([window.cpu_per_call * 1e3 for window in plain])),
+                    *("" if spread is None else _shown(spread) for spread in ratios),
+                    _shown(Spread.of([window.p99_ms for window in plain])),
+                    f"{_median(plain, 'memory', 'rss_mib'):.0f}",
+                    f"{sum(one.posts for one in of_one)}",
+                    f"{sum(window.harmed for window in plain)}",
+                )
+        table.add_section()
+    yield table
+
+
+def _pods_lines(outcome: Outcome) -> Iterator[str]:
+    if nginx := outcome.pods.nginx_ms_per_tool():
+        yield f"pods: nginx used {_shown(nginx)} ms of CPU for a tool call"
+    yield from (f"pods: not measured: {why}" for why in outcome.pods.failed)
 
 
 def _verdicts(outcome: Outcome) -> Iterator[Table]:

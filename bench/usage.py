@@ -34,11 +34,20 @@ class Memory:
     uss_mib: float | None
 
 
-def memory(pid: int) -> Memory:
-    """Raises ProcessLookupError when it is gone."""
+def memory(*pids: int) -> Memory:
+    """Of these processes together. Raises ProcessLookupError when one is gone."""
     try:
-        full = psutil.Process(pid).memory_full_info()
+        fulls = [psutil.Process(pid).memory_full_info() for pid in pids]
+    except psutil.Error as exc:
+        raise ProcessLookupError(pids) from exc
+    known = [name for name in ("pss", "uss") if all(hasattr(full, name) for full in fulls)]
+    sums = {name: sum(getattr(full, name) for full in fulls) / _MIB for name in ("rss", *known)}
+    return Memory(sums["rss"], sums.get("pss"), sums.get("uss"))
+
+
+def children(pid: int) -> list[int]:
+    """Process ids. Raises ProcessLookupError when it is gone."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
     except psutil.Error as exc:
         raise ProcessLookupError(pid) from exc
-    pss, uss = getattr(full, "pss", None), getattr(full, "uss", None)
-    return Memory(full.rss / _MIB, None if pss is None else pss / _MIB, None if uss is None else uss / _MIB)

@@ -4,7 +4,8 @@ outside is not reachable."""
 import errno
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from runtime.cli_doctor import doctor, settings
 from runtime.cli_network import gateway, tunnel
+from runtime.cli_pods import pods
 from runtime.cli_run import run
 from runtime.cli_stress import stress
 from runtime.errors import OwnError, SettingsError, StartError
@@ -44,6 +46,7 @@ app.command("settings")(settings)
 app.command("doctor")(doctor)
 app.command("run")(run)
 app.command("stress")(stress)
+app.command("pods")(pods)
 
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")]
 ScenarioOption = Annotated[Path, typer.Option(help="The conversation to hold.")]
@@ -108,8 +111,9 @@ def demo(
     console_port: Annotated[int, typer.Option(min=0, max=65535, help="Where the console listens; 0 picks one.")] = 8010,
 ) -> None:
     """Hold one whole simulated call here: no account, no key, no PostgreSQL needed."""
-    from runtime.demo import DemoOptions
-    from runtime.demo import demo as hold
+    with _of_the_sandbox_extra("demo"):
+        from runtime.demo import DemoOptions
+        from runtime.demo import demo as hold
 
     options = DemoOptions(
         scenario,
@@ -136,11 +140,9 @@ def torture(
     first_seed, last_seed = int(first), int(last or first)
     if last_seed < first_seed or (trace and last_seed != first_seed):
         _wrong(f"--seeds {seeds!r}: the first must not be above the last, and --trace shows one seed only")
-    try:
+    with _of_the_sandbox_extra("torture"):
         from torture.jobs import replay
         from torture.jobs import torture as torture_all
-    except ModuleNotFoundError as exc:
-        _wrong(f"torture needs {exc.name}: install the sandbox extra (pip install '.[sandbox]')")
     console = Console()
     try:
         held = replay(first_seed, console) if trace else torture_all(first_seed, last_seed, jobs, console)
@@ -154,7 +156,8 @@ def torture(
 @simulate.command("vapi")
 def simulate_vapi(port: PortOption = 9100, scenario: ScenarioOption = DEFAULT_SCENARIO) -> None:
     """A Vapi cloud whose assistant follows the scenario."""
-    from simulation.standalone import serve_vapi
+    with _of_the_sandbox_extra("simulate"):
+        from simulation.standalone import serve_vapi
 
     _run(_with_scenario, scenario, partial(serve_vapi, port, mask=Masker().masked))
 
@@ -165,7 +168,8 @@ def simulate_engine(
     store: Annotated[Path | None, typer.Option(help="A file that keeps what is told; a later engine goes on.")] = None,
 ) -> None:
     """An engine that collects the tool calls it is told of."""
-    from simulation.standalone import serve_engine
+    with _of_the_sandbox_extra("simulate"):
+        from simulation.standalone import serve_engine
 
     _run(_outside_errors, partial(serve_engine, port, store, mask=Masker().masked))
 
@@ -180,7 +184,8 @@ def simulate_caller(
     simulation: Annotated[str | None, typer.Option(help="The simulation's id at the engine.")] = None,
 ) -> None:
     """A caller who follows the scenario, at any voice_ws agent."""
-    from simulation.standalone import post_turns, run_caller
+    with _of_the_sandbox_extra("simulate"):
+        from simulation.standalone import post_turns, run_caller
 
     chosen = _choice("--protocol", protocol, get_args(VoiceProtocol))
     if bool(engine) != bool(simulation):
@@ -199,6 +204,15 @@ def simulate_caller(
         raise typer.Exit(NOT_REACHABLE)
     if report.violations or report.ending not in ("caller_hung_up", "agent_hung_up"):
         raise typer.Exit(FAILED_CHECKS)
+
+
+@contextmanager
+def _of_the_sandbox_extra(command: str) -> Iterator[None]:
+    """Round the imports of what an installation without the extra, the production image above all, does not have."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        _wrong(f"{command} needs {exc.name}: install the sandbox extra (pip install '.[sandbox]')")
 
 
 async def _with_scenario(path: Path, then: Callable[[Any], Awaitable[Any]]) -> Any:

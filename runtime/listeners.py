@@ -4,21 +4,30 @@ import errno
 import os
 import socket as stdlib_socket
 import stat
+import sys
 from contextlib import AsyncExitStack, suppress
 
 import attrs
 import trio
 
+from runtime import limits
 from runtime.errors import StartError
 from runtime.setting_values import Bind
 from runtime.settings import Settings
 
 
-async def listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
-    """Raises StartError in one line when the address cannot be had."""
+async def listen(setting: str, bind: Bind, *, shared: bool = False) -> list[trio.SocketListener]:
+    """`shared`: with all processes of this user that listen there so; the kernel spreads connections over them.
+
+    Raises StartError in one line when the address cannot be had.
+    """
+    if shared and sys.platform != "linux":
+        raise StartError("VOICE_PORT_SHARED=on: only Linux spreads callers over processes; leave it off")
     try:
         if bind.unix_path is not None:
             return [trio.SocketListener(_unix_socket(bind.unix_path))]
+        if shared:
+            return [_listening(sock) for sock in await shared_sockets(bind)]
         return await trio.open_tcp_listeners(bind.port, host=bind.host)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
@@ -26,6 +35,32 @@ async def listen(setting: str, bind: Bind) -> list[trio.SocketListener]:
         else:
             why = exc.strerror or str(exc)
         raise StartError(f"{setting}: cannot listen on {bind}: {why}") from exc
+
+
+async def shared_sockets(bind: Bind) -> list[trio.socket.SocketType]:
+    """Bound to each address of the host, not listening: nobody comes to them, and nobody else gets the port."""
+    found: list[trio.socket.SocketType] = []
+    addresses = await trio.socket.getaddrinfo(
+        bind.host, bind.port, type=trio.socket.SOCK_STREAM, flags=trio.socket.AI_PASSIVE
+    )
+    try:
+        for family, kind, protocol, _, address in addresses:
+            found.append(trio.socket.socket(family, kind, protocol))
+            found[-1].setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+            found[-1].setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEPORT, 1)
+            if family == trio.socket.AF_INET6:
+                found[-1].setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, 1)
+            await found[-1].bind(address)
+    except OSError:
+        for sock in found:
+            sock.close()
+        raise
+    return found
+
+
+def _listening(sock: trio.socket.SocketType) -> trio.SocketListener:
+    sock.listen(limits.VOICE_BACKLOG_CONNECTIONS)
+    return trio.SocketListener(sock)
 
 
 def _unix_socket(path: str) -> trio.socket.SocketType:
@@ -66,13 +101,13 @@ class Listeners:
 async def listen_on_all(settings: Settings, stack: AsyncExitStack) -> Listeners:
     """`stack` closes them."""
 
-    async def opened(setting: str, bind: Bind | None) -> list[trio.SocketListener]:
-        listeners = [] if bind is None else await listen(setting, bind)
+    async def opened(setting: str, bind: Bind | None, shared: bool = False) -> list[trio.SocketListener]:
+        listeners = [] if bind is None else await listen(setting, bind, shared=shared)
         stack.push_async_callback(close_all, listeners)
         return listeners
 
     return Listeners(
-        voice=await opened("PORT", Bind(settings.voice_host, settings.port)),
+        voice=await opened("PORT", Bind(settings.voice_host, settings.port), settings.voice_port_shared),
         webhook=await opened("WEBHOOK_BIND", settings.webhook_bind),
         console=await opened("CONSOLE_BIND", settings.console_bind),
     )

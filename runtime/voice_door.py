@@ -13,7 +13,7 @@ import trio
 from actors.call import run_call
 from runtime import limits
 from runtime.cross_site import page_may_call
-from runtime.guests import Rate
+from runtime.guests import Rate, SharedListener
 from runtime.house import House
 from runtime.http_door import behind_the_barrier, serve_connections
 from runtime.record import Ending
@@ -33,8 +33,9 @@ SHUTTING_DOWN = Ending("runtime", "shutting_down", 1001)
 class VoiceDoor:
     """Accepts callers and runs their calls. An actor.
 
-    Ends: when `drain` was called and the last call is over; calls that last longer than DRAIN_SECONDS are
-    ended in order then, with 1001. While it drains, new callers are refused with 1013.
+    Ends: when `drain` was called and the last call is over; calls that last longer than `drain_seconds` are
+    ended in order then, with 1001. While it drains, new callers are refused with 1013; on a port that is shared
+    (VOICE_PORT_SHARED) it serves those who have connected, and leaves the rest to the other processes.
     Restart: never; its listeners are closed with it.
     Cancelled: every call is taken down in order, its caller told 1001.
     """
@@ -45,6 +46,8 @@ class VoiceDoor:
     _draining: trio.Event = attrs.field(factory=trio.Event)
     _idle: trio.Event = attrs.field(factory=trio.Event)
     _running: set[trio.CancelScope] = attrs.field(factory=set)
+    _connected: int = 0  # with a call, or without one yet
+    _ending: bool = False
     _setups: Rate = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,26 +61,44 @@ class VoiceDoor:
 
     def end_calls_now(self) -> None:
         self.drain()
+        self._ending = True
         for scope in self._running:
             scope.cancel()
 
     async def run(self, task_status: Started) -> None:  # noqa: ASYNC128  # serve_connections calls started()
         async with trio.open_nursery() as nursery:
             most = self.house.settings.max_calls + limits.VOICE_SPARE_CONNECTIONS
-            nursery.start_soon(serve_connections, self._connection, self.listeners, most, task_status)
+            shared = [SharedListener(one) for one in self.listeners if self._port_is_shared]
+            nursery.start_soon(serve_connections, self._connection, shared or self.listeners, most, task_status)
             await self._draining.wait()
-            await self._wait_idle(limits.DRAIN_SECONDS)
+            for listener in shared:
+                await listener.leave()
+            await self._wait_idle(self.house.settings.drain_seconds)
             self.end_calls_now()
             await self._wait_idle(limits.CALLS_END_SECONDS)
             nursery.cancel_scope.cancel()
 
     async def _wait_idle(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
-            while self._running:
+            while self._running or (self._connected and self._port_is_shared and not self._ending):
                 await self._idle.wait()
 
+    @property
+    def _port_is_shared(self) -> bool:
+        return self.house.settings.voice_port_shared
+
+    def _look_again(self) -> None:
+        """Whether anybody is left."""
+        self._idle.set()
+        self._idle = trio.Event()
+
     async def _connection(self, stream: trio.SocketStream) -> None:
-        await behind_the_barrier(partial(self._serve, stream), stream)
+        self._connected += 1
+        try:
+            await behind_the_barrier(partial(self._serve, stream), stream)
+        finally:
+            self._connected -= 1
+            self._look_again()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         tune(stream)
@@ -128,7 +149,8 @@ class VoiceDoor:
         return None
 
     def _has_room(self) -> bool:
-        if self._draining.is_set() or len(self._running) >= self.house.settings.max_calls:
+        refusing = self._ending if self._port_is_shared else self._draining.is_set()
+        if refusing or len(self._running) >= self.house.settings.max_calls:
             return False
         if not self._setups.allows_one_more():
             self.house.counts["calls_refused_by_rate"] += 1
@@ -155,8 +177,7 @@ class VoiceDoor:
             with trio.move_on_after(seconds + limits.CLOSE_SECONDS * 2, shield=True):
                 await leg.aclose(ending.code, ending.reason, seconds)
             self._running.discard(scope)
-            self._idle.set()
-            self._idle = trio.Event()
+            self._look_again()
             self.house.end_call(record, ending)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import attrs
@@ -11,7 +11,7 @@ from bench.load.callers import CallerEnd, dial
 from bench.load.calls import Exchange
 from bench.load.failure import LoadFailure, all_of
 from bench.load.onlooker import Onlooker
-from bench.load.tools import post_tools
+from bench.load.tools import post_steadily, post_tools
 from bench.load.window import check_alive, measure
 
 DIALS: Final = 8  # callers that are being connected at any time
@@ -33,8 +33,9 @@ class Load:
         """`do` names a method, the rest are its arguments. A failure is a reply too."""
         asked = dict(command)
         methods: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
-            "call": self.call, "measure": self.measure, "hang_up": self.hang_up, "one_by_one": self.one_by_one,
-            "tools": self.tools, "look": self.look, "look_away": self.look_away, "drop": self.drop,
+            "call": self.call, "measure": self.measure, "measure_all": self.measure_all, "hang_up": self.hang_up,
+            "one_by_one": self.one_by_one, "tools": self.tools, "look": self.look, "look_away": self.look_away,
+            "drop": self.drop,
         }  # fmt: skip
         try:
             return await methods[asked.pop("do")](**asked)
@@ -62,10 +63,20 @@ class Load:
         return {"calls": len(self._ends), "seconds": time.monotonic() - began}
 
     async def measure(self, pid: int, seconds: float) -> dict[str, Any]:
+        return await self.measure_all([pid], seconds)
+
+    async def measure_all(
+        self, pids: list[int], seconds: float, beside: Sequence[int] = (), tool_every_seconds: float = 0.0
+    ) -> dict[str, Any]:
+        """A bridge of several processes, and what is `beside` it; each call asks for a tool that often, 0 for never."""
+        jobs: list[Coroutine[Any, Any, Any]] = [measure(self.exchange, pids, seconds, beside)]
+        if tool_every_seconds:
+            jobs.append(post_steadily(self.exchange, tool_every_seconds, seconds))
         try:
-            return await measure(self.exchange, pid, seconds)
+            reply, *posts = await all_of(jobs)
         except ProcessLookupError as exc:
             raise LoadFailure("the bridge has died") from exc
+        return {**reply, "posts": len(posts[0]) if posts else 0}
 
     async def tools(self, concurrent: int, posts: int) -> dict[str, Any]:
         return {"posts": await post_tools(self.exchange, concurrent, posts)}

@@ -34,6 +34,22 @@ async def post_tools(exchange: Exchange, concurrent: int, posts: int) -> list[tu
     return [post for of_one_call in timed for post in of_one_call]
 
 
+async def post_steadily(exchange: Exchange, every_seconds: float, seconds: float) -> list[tuple[str, float]]:
+    """The same for `seconds`: every call posts once in `every_seconds`, and not all at the same time."""
+    calls = [caller.vapi for caller in exchange.callers if caller.vapi is not None]
+
+    async def post(call: VapiCall, at_seconds: float) -> list[tuple[str, float]]:
+        timed, began = [], time.monotonic()
+        while at_seconds < seconds:
+            await asyncio.sleep(began + at_seconds - time.monotonic())
+            timed += await _one_call(call, 1)
+            at_seconds += every_seconds
+        return timed
+
+    timed = await all_of([post(call, every_seconds * place / len(calls)) for place, call in enumerate(calls)])
+    return [one for of_one_call in timed for one in of_one_call]
+
+
 async def _one_call(call: VapiCall, posts: int) -> list[tuple[str, float]]:
     timed = []
     for _ in range(posts):

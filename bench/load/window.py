@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -16,22 +17,27 @@ ARRIVE_SECONDS: Final = 1.0  # for what is still on its way when the window ends
 POLL_SECONDS: Final = 0.01
 
 
-async def measure(exchange: Exchange, bridge: int, seconds: float) -> dict[str, Any]:
-    """Watch for `seconds`, then wait for the last frames. `bridge` is its process id. Raises LoadFailure.
+async def measure(
+    exchange: Exchange, bridge: Sequence[int], seconds: float, beside: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Watch for `seconds`, then wait for the last frames. `bridge`: its process ids; `beside`: others'. Raises
+    LoadFailure.
 
-    `cpu_seconds` is the bridge's, `load_share` our own part of a core.
+    `cpu_seconds` and `memory` are the bridge's, all its processes together; `load_share` is our own part of a core.
     """
     gc.collect()
     streams, pacer = exchange.streams(), exchange.pacer
     for stream in streams:
         stream.mark()
     ticks, late_ticks = pacer.ticks, pacer.late_ticks
-    began, our_cpu, its_cpu = time.monotonic_ns(), time.process_time_ns(), usage.cpu_ns(bridge)
+    began, our_cpu, its_cpu = time.monotonic_ns(), time.process_time_ns(), _cpu_ns(bridge)
+    beside_cpu = _cpu_ns(beside)
     await asyncio.sleep(seconds)
-    its_cpu, our_cpu = usage.cpu_ns(bridge) - its_cpu, time.process_time_ns() - our_cpu
+    its_cpu, our_cpu = _cpu_ns(bridge) - its_cpu, time.process_time_ns() - our_cpu
+    beside_cpu = _cpu_ns(beside) - beside_cpu
     took_ns = time.monotonic_ns() - began
     relayed = sum(stream.arrived + stream.reordered for stream in streams)
-    memory = usage.memory(bridge)
+    memory = usage.memory(*bridge)
     ticks, late_ticks = pacer.ticks - ticks, pacer.late_ticks - late_ticks
     latencies = {
         "up": [ns for caller in exchange.callers for ns in caller.up.latencies_ns],
@@ -44,6 +50,7 @@ async def measure(exchange: Exchange, bridge: int, seconds: float) -> dict[str, 
         "calls": len(exchange.callers),
         "seconds": took_ns / 1e9,
         "cpu_seconds": its_cpu / 1e9,
+        "beside_cpu_seconds": beside_cpu / 1e9,
         "frames": relayed,
         "latency": {way: attrs.asdict(Latency.of(values)) for way, values in latencies.items()},
         "memory": attrs.asdict(memory),
@@ -51,6 +58,10 @@ async def measure(exchange: Exchange, bridge: int, seconds: float) -> dict[str, 
         "late_share": late_ticks / max(ticks, 1),
         **await _account(exchange),
     }
+
+
+def _cpu_ns(pids: Sequence[int]) -> int:
+    return sum(usage.cpu_ns(pid) for pid in pids)
 
 
 def check_alive(exchange: Exchange) -> None:

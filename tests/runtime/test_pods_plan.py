@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from runtime.cli import app
 from runtime.gateway import GatewayOptions, print_config
 from runtime.pods_plan import PodsPlan, plan_pods
 from runtime.setting_values import Bind
@@ -12,6 +14,14 @@ from runtime.settings import Settings
 from tests.gateway.fleet import short_folder
 
 FOLDER = Path("/tmp/pods-x")
+
+
+def test_command_says_in_one_line_what_is_missing() -> None:
+    done = CliRunner().invoke(app, ["pods", "2"], env={"VAPI_API_KEY": "", "POD_ID": "pod"})
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "voice: VAPI_API_KEY is not set: put the private key of your Vapi account there\n"
+    done = CliRunner().invoke(app, ["pods", "2", "--listen", "here"], env={"VAPI_API_KEY": "k", "POD_ID": "pod"})
+    assert (done.exit_code, done.stderr) == (2, "voice: --listen 'here' is not port or host:port\n")
 
 
 def plan(count: int = 2, listen: str = "127.0.0.1:9000", **settings: Any) -> PodsPlan:
