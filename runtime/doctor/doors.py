@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from runtime.doctor.finding import Finding, one_line
+from runtime.listeners import shared_sockets
 from runtime.setting_values import Bind
 from runtime.settings import Reading, Settings
 
@@ -44,7 +45,10 @@ async def _door(name: str, setting: str, bind: Bind, settings: Settings) -> Find
             break
         if theirs is not None and _same(bind, theirs):
             return Finding("wrong", name, f"{setting}: {bind} is {other}'s address too", f"set {setting} to another")
-    finding = _unix_door(name, setting, bind.unix_path) if bind.unix_path else await _tcp_door(name, setting, bind)
+    shared = setting == "PORT" and settings.voice_port_shared
+    finding = (
+        _unix_door(name, setting, bind.unix_path) if bind.unix_path else await _tcp_door(name, setting, bind, shared)
+    )
     return finding or await _taken(name, setting, bind, settings)
 
 
@@ -57,11 +61,15 @@ def _same(one: Bind, other: Bind) -> bool:
     return same_host and one.port == other.port != 0
 
 
-async def _tcp_door(name: str, setting: str, bind: Bind) -> Finding | None:
-    """None: it is taken."""
+async def _tcp_door(name: str, setting: str, bind: Bind, shared: bool) -> Finding | None:
+    """None: it is taken. A `shared` one is free for who shares it."""
     try:
-        for listener in await trio.open_tcp_listeners(bind.port, host=bind.host):
-            await trio.aclose_forcefully(listener)
+        if shared:
+            for sock in await shared_sockets(bind):
+                sock.close()
+        else:
+            for listener in await trio.open_tcp_listeners(bind.port, host=bind.host):
+                await trio.aclose_forcefully(listener)
     except socket.gaierror as exc:
         line = f"{setting}: the name {bind.host!r} is not known: {one_line(exc.strerror)}"
         return Finding("wrong", name, line, "use an address of this machine; 127.0.0.1, or 0.0.0.0 for all")
@@ -74,7 +82,8 @@ async def _tcp_door(name: str, setting: str, bind: Bind) -> Finding | None:
         elif exc.errno == errno.EADDRNOTAVAIL:
             advice = "it is no address of this machine: use 127.0.0.1, or 0.0.0.0 for all"
         return Finding("wrong", name, line, advice)
-    return Finding("ok", name, f"{bind} is free" if bind.port else f"{bind}: a free port is picked at the start")
+    free = "is free, or shared by pods" if shared else "is free"
+    return Finding("ok", name, f"{bind} {free}" if bind.port else f"{bind}: a free port is picked at the start")
 
 
 def _unix_door(name: str, setting: str, path: str) -> Finding | None:

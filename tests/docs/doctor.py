@@ -177,7 +177,7 @@ async def _doors(folder: Path, symptoms: list[Symptom]) -> None:
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trio, "open_tcp_listeners", partial(_raise_later, error))
-            finding = await doors._tcp_door("voice door", "PORT", bind)
+            finding = await doors._tcp_door("voice door", "PORT", bind, False)
         assert finding is not None
         symptoms.append(found(finding, setting="PORT", door="voice door", **why))
     no_folder, file = folder / "none" / "door.sock", folder / "file.sock"

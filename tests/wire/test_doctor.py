@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from db.look import look_at_database
 from runtime.doctor import database, doors, vapi, way_in
 from runtime.doctor.finding import Finding
 from runtime.http_client import open_http_client
+from runtime.listeners import shared_sockets
+from runtime.setting_values import Bind
 from runtime.settings import Reading, read_environment
 from runtime.tls import trusting
 from simulation.background import open_background
@@ -81,6 +84,18 @@ async def test_doctor_finds_a_door_free_and_leaves_it_so(reading: Callable[..., 
         assert (found.mark, found.found) == ("ok", f"127.0.0.1:{port} is free")
     (found,) = await doors.look_at_console_door(reading(CONSOLE_BIND="none"))
     assert (found.mark, "none" in found.found) == ("ok", True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux spreads callers over processes")
+async def test_doctor_finds_the_voice_door_free_when_pods_share_its_port(reading: Callable[..., Reading]) -> None:
+    (sock,) = await shared_sockets(Bind("127.0.0.1", 0))
+    sock.listen()
+    told = {"VOICE_HOST": "127.0.0.1", "PORT": str(sock.getsockname()[1]), "WEBHOOK_PORT": "1"}
+    (shared,) = await doors.look_at_voice_door(reading(VOICE_PORT_SHARED="on", **told))
+    (alone,) = await doors.look_at_voice_door(reading(**told))
+    sock.close()
+    assert (shared.mark, alone.mark) == ("ok", "wrong")
+    assert "shared by pods" in shared.found
 
 
 async def test_doctor_finds_a_door_wrong_when_another_program_has_it(
