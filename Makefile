@@ -46,7 +46,8 @@ lint: install
 	@echo "== ruff, flake8-async"
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/flake8-async --startable-in-context-manager=run,serve_connections,_keep $$(find runtime console actors tools db simulation sandbox stress torture fuzz bench -name '*.py')
+	@find runtime console actors tools db simulation sandbox stress torture fuzz bench -name '*.py' -print0 | \
+		xargs -0 -n 48 -P 2 $(BIN)/flake8-async --startable-in-context-manager=run,serve_connections,_keep
 
 types: install
 	@echo "== mypy --strict"

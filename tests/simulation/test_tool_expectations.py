@@ -41,7 +41,11 @@ TOOL_CASES: tuple[tuple[dict[str, Any], tuple[Use, ...], str], ...] = (
         (FREEZE,),
         'freeze: wanted card_id: "5"; got card_id: 5',
     ),
-    ({"tools": (wanted(FREEZE, arguments={}),)}, (FREEZE,), "freeze: got card_id: 5, which no `arguments` and no `matching` of the scenario names"),
+    (
+        {"tools": (wanted(FREEZE, arguments={}),)},
+        (FREEZE,),
+        "freeze: got card_id: 5, which no `arguments` and no `matching` of the scenario names",
+    ),
     (
         {"tools": (wanted(FREEZE, arguments={"card_id": 5, "why": "lost"}),)},
         (FREEZE,),

@@ -5,11 +5,11 @@ from typing import Any
 
 import attrs
 import pytest
-from runtime.settings import read_settings
 
 import tools
 from db.door import Answer
 from db.memory import open_memory_database
+from runtime.settings import read_settings
 from tests.own_modules import lying_in
 from tools.execution import execute
 from tools.policy import NOT_VERIFIED, tools_under
