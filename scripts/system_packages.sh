@@ -15,6 +15,7 @@ want nginx nginx-light
 want haproxy haproxy
 want chromium chromium
 want flite flite
+want curl curl
 want systemd-analyze systemd
 
 if [ -z "$missing" ]; then

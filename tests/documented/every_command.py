@@ -25,6 +25,7 @@ from tests.programs import need
 
 GUIDE = "docs/your-agent.md"
 DOCUMENTS = ("README.md", GUIDE)
+PACKAGES = {GUIDE: [("flite", "flite"), ("curl", "curl")], "README.md": [("curl", "curl"), ("nginx", "nginx-light")]}
 PLANTED = "the copy runs its own code"
 
 
@@ -74,8 +75,8 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def reader(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Reader]:
     """Of one document, in a copy of his own."""
-    if request.param == GUIDE:
-        need("flite", "flite")
+    for program, package in PACKAGES[request.param]:
+        need(program, package)
     with open_checkout() as checkout:
         yield Reader(machine, checkout)
 
