@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
 
 import attrs
 import trio
@@ -21,9 +20,9 @@ from db.door import Database
 from db.embedded import open_embedded_server
 from db.pool import open_database
 from db.scratch import ScratchBank, open_scratch_bank
+from runtime.demo_screen import Screen
 from runtime.doors import Doors, open_doors
 from runtime.errors import SettingsError, StartError
-from runtime.masking import Masker
 from runtime.record import Event
 from runtime.settings import Settings, TailMode, read_settings
 from runtime.voice_ws import VoiceProtocol
@@ -36,71 +35,11 @@ from simulation.checks import Check, check_expectations, tables_of
 from simulation.engine import Engine, open_engine
 from simulation.evidence import Evidence, Rows
 from simulation.scenario import Scenario, ScenarioError, load_scenario
-from simulation.speech import Speech
+from simulation.speech import NoRecording, Speech, Tones, Voice, spoken_lines
 from simulation.vapi_call import SimulatedCall
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
 
 SIMULATION_ID = "demo"
-COLOURS: Final = {
-    "caller": "cyan",
-    "agent": "green",
-    "tool": "yellow",
-    "engine": "magenta",
-    "vapi": "blue",
-    "runtime": "dim",
-}
-
-
-@attrs.define
-class Screen:
-    """Prints the conversation, one line per thing that happens. Mutable: `events`, all that was shown or not."""
-
-    console: Console
-    events: list[Event] = attrs.field(factory=list)
-    masker: Masker = attrs.field(factory=Masker)
-
-    def step(self, line: str) -> None:
-        self.console.print(f"[dim]{line}[/dim]")
-
-    def on_event(self, event: Event) -> None:
-        self.events.append(event)
-        line = _spoken_of(event.event, event.data)
-        if line:
-            self._print(event.t, event.who, line)
-
-    def on_engine_event(self, event: simulated.Event) -> None:
-        # The engine counts from its own start; the newest event of the call is at about the same time.
-        now = self.events[-1].t if self.events else 0.0
-        self._print(now, "engine", f"was told: {event.data.get('name', event.event)}")
-
-    def _print(self, seconds: float, who: str, line: str) -> None:
-        colour = COLOURS.get(who, "white")
-        self.console.print(f"[dim]{seconds:6.2f} s[/dim]  [{colour}]{who:<7}[/{colour}] {escape(line)}")
-
-
-def _spoken_of(event: str, data: Mapping[str, Any]) -> str | None:
-    """What is worth a line on the screen."""
-    match event:
-        case "connected":
-            return "connected"
-        case "call-created":
-            return f"call {data['id']} created"
-        case "turn-started":
-            return "speaks …"
-        case "transcript":
-            return f"“{data['text']}”"
-        case "tool-call":
-            arguments = ", ".join(f"{name}={value!r}" for name, value in data["arguments"].items())
-            return f"{data['name']}({arguments})"
-        case "tool-answer":
-            return f"  → {data.get('error') or data.get('result')}  ({data['seconds'] * 1000:.0f} ms)"
-        case "tail":
-            return f"{data['seconds']:.2f} s of silence behind the agent's turn"
-        case "interrupted":
-            return "barged in"
-        case "call-over":
-            return f"the call is over: {data['reason']}, by the {data['by']}"
-    return None
 
 
 @attrs.frozen
@@ -141,7 +80,7 @@ class Stage:
     options: DemoOptions
     scenario: Scenario
     screen: Screen
-    speech: Speech
+    speech: Voice
     bank: ScratchBank
     database: Database
     engine: Engine
@@ -198,12 +137,23 @@ async def _open_stage(options: DemoOptions, scenario: Scenario, screen: Screen, 
     engine = await world.enter_async_context(open_engine(on_event=screen.on_engine_event))
     engine.delay_seconds = scenario.faults.engine.get("delay_seconds", 0.0)
     engine.fail_status = scenario.faults.engine.get("fail_status")
-    speech, behaviour = Speech(scenario.path.parent / "audio"), Behaviour(**scenario.faults.vapi)
+    speech, behaviour = _voice_of(scenario, screen), Behaviour(**scenario.faults.vapi)
     opening = open_vapi_cloud(
         agent=scenario.agent, speech=speech, caller_lines=scenario.caller_lines, behaviour=behaviour
     )
     cloud = await world.enter_async_context(opening)
     return Stage(options, scenario, screen, speech, bank, database, engine, cloud)
+
+
+def _voice_of(scenario: Scenario, screen: Screen) -> Voice:
+    """Its recordings; tones where somebody's new lines have none. Nothing here depends on what is understood."""
+    speech = Speech(scenario.path.parent / "audio")
+    try:
+        speech.require(spoken_lines(scenario))
+    except NoRecording as exc:
+        screen.step(f"tones stand for speech: {exc}")
+        return Tones()
+    return speech
 
 
 def _run_folder(runs: Path) -> Path:

@@ -30,6 +30,7 @@ from sandbox.verdict import Verdict
 from simulation.caller import MAX_CALL_SECONDS
 from simulation.scenario import Scenario, ScenarioError, load_scenario
 from simulation.scenario_faults import NOT_OF_KIND, coerced, described, vapi_knobs
+from simulation.speech import NoRecording, Speech, caller_lines, spoken_lines
 from simulation.variants import VARIANTS
 from simulation.websockets import public_url
 
@@ -69,6 +70,7 @@ def run_conversations(wishes: Wishes, environ: Mapping[str, str], console: Conso
     """
     scenarios = scenarios_in(wishes.scenarios)
     options = options_of(wishes, environ)
+    _require_speech(scenarios, options)
     gate = _gate(wishes, options, len(scenarios) * wishes.repeat, console)
     runs = _folder(wishes.runs)
     tasks = tasks_of(scenarios, wishes.repeat, wishes.seed, runs)
@@ -95,6 +97,18 @@ def run_conversations(wishes: Wishes, environ: Mapping[str, str], console: Conso
     if options.agent == "url" and all(one.outcome.startswith("unreachable") for one in verdict.conversations):
         raise StartError(f"{public_url(options.agent_url)} cannot be reached: start the agent, or mend the address")
     return verdict.passed
+
+
+def _require_speech(scenarios: Sequence[Scenario], options: Options) -> None:
+    """Raises SettingsError: a line that will be said has no recording, and there is nobody to speak it."""
+    if options.scripted:
+        return
+    lines = spoken_lines if options.agent == "simulated" else caller_lines
+    for scenario in scenarios:
+        try:
+            Speech(scenario.path.parent / "audio").require(lines(scenario))
+        except NoRecording as exc:
+            raise SettingsError(f"{scenario.path}: {exc}; --scripted needs none") from exc
 
 
 def _gate(wishes: Wishes, options: Options, conversations: int, console: Console) -> Gate:

@@ -27,6 +27,10 @@ class SpeechError(Exception):
     """There is no sound for a text; the message is one line that says what to do."""
 
 
+class NoRecording(SpeechError):
+    """Nobody has recorded the text, and there is no flite to speak it."""
+
+
 def file_name(voice: str, text: str) -> str:
     """The name of the recording of ``text`` by ``voice``."""
     key = f"{voice}\n{text}".encode()

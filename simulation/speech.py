@@ -20,6 +20,7 @@ from simulation.ear import REPROMPT
 from simulation.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, bytes_for
 from simulation.recordings import (
     RECORDING_RATE_HZ,
+    NoRecording,
     SpeechError,
     cache_folder,
     file_name,
@@ -38,8 +39,8 @@ AGENT_VOICE = "rms"
 SWEEP_HZ_PER_SECOND = 37.0
 
 __all__ = [
-    "AGENT_VOICE", "CALLER_VOICE", "Speech", "SpeechError", "Tones", "Voice", "file_name", "read_wav", "spoken_lines",
-    "write_wav",
+    "AGENT_VOICE", "CALLER_VOICE", "NoRecording", "Speech", "SpeechError", "Tones", "Voice", "caller_lines",
+    "file_name", "read_wav", "spoken_lines", "write_wav",
 ]  # fmt: skip
 
 
@@ -80,21 +81,34 @@ class Speech:
         for voice, text in spoken_lines(scenario):
             self.pcm(voice, text)
 
+    def require(self, lines: Iterable[tuple[str, str]]) -> None:
+        """See that each (voice, text) has a recording, or can get one. Reads none.
+
+        :raises NoRecording: the first that has none.
+        """
+        if shutil.which("flite") is not None:
+            return
+        for voice, text in lines:
+            name = file_name(voice, text)
+            if not ((self.folder / name).exists() or (self._cache / name).exists()):
+                raise NoRecording(
+                    f"no recording of {text!r} by {voice} in {self.folder}; install Debian's flite, or render it where "
+                    "there is one: python -m simulation.speech render SCENARIO.yaml"
+                )
+
+    @property
+    def _cache(self) -> Path:
+        return self.cache or cache_folder()
+
     def _find(self, name: str, voice: str, text: str) -> bytes:
-        if (shipped := self.folder / name).exists():
-            return read_recording(shipped)
-        cache = self.cache or cache_folder()
-        if (cached := cache / name).exists():
-            return read_recording(cached)
-        if shutil.which("flite") is None:
-            raise SpeechError(
-                f"no recording of {text!r} by {voice} in {self.folder}; install Debian's flite, or render it where "
-                "there is one: python -m simulation.speech render SCENARIO.yaml"
-            )
-        pcm = render(voice, text)
+        for path in (self.folder / name, self._cache / name):
+            if path.exists():
+                return read_recording(path)
+        self.require([(voice, text)])
+        pcm, cached = render(voice, text), self._cache / name
         # Without a cache it is rendered again next time, and that is all.
         with suppress(OSError):
-            cache.mkdir(parents=True, exist_ok=True)
+            cached.parent.mkdir(parents=True, exist_ok=True)
             write_recording(cached, pcm)
         return resample_pcm(pcm, RECORDING_RATE_HZ, SAMPLE_RATE_HZ)
 
@@ -126,13 +140,17 @@ class Tones:
         return b"".join(round(sample).to_bytes(2, "little", signed=True) for sample in wave_form)
 
 
+def caller_lines(scenario: Scenario) -> list[tuple[str, str]]:
+    """Every (voice, text) of the caller."""
+    voice = scenario.persona.voice
+    return [(voice, step.text) for step in scenario.caller if isinstance(step, Say | Backchannel)]
+
+
 def spoken_lines(scenario: Scenario) -> list[tuple[str, str]]:
     """Every (voice, text) a scenario needs, each once: of its caller, of its agent, and the agent's reprompt."""
-    voice = scenario.persona.voice
-    lines = [(voice, step.text) for step in scenario.caller if isinstance(step, Say | Backchannel)]
     filler = str(scenario.faults.vapi.get("filler", ""))
     said = [*(turn.say for turn in scenario.agent), filler, REPROMPT]
-    return list(dict.fromkeys([*lines, *((AGENT_VOICE, text) for text in said if text)]))
+    return list(dict.fromkeys([*caller_lines(scenario), *((AGENT_VOICE, text) for text in said if text)]))
 
 
 def render_scenarios(paths: Iterable[Path], folder: Path) -> tuple[list[Path], list[str]]:

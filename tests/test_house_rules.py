@@ -74,6 +74,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "runtime/cli.py -> torture.jobs": "and tortures the product in it",
         "runtime/cli_stress.py -> stress.command": "and puts it under load",
         "runtime/demo.py -> simulation": "the demo is a call in the simulated world",
+        "runtime/demo_screen.py -> simulation": "and shows what its engine was told",
     },
     "state": {},
     "functions": {

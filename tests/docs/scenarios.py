@@ -10,6 +10,9 @@ from typing import Final
 
 import pytest
 
+from runtime.errors import SettingsError
+from sandbox import command
+from sandbox.options import Options
 from simulation import recordings, speech
 from simulation.ear import EarError
 from simulation.engine_store import StoreError, open_store
@@ -120,6 +123,10 @@ def speech_errors(folder: Path) -> Iterator[Symptom]:
         patch.setattr(speech, "cache_folder", lambda: folder)
         line = said(SpeechError, partial(Speech(folder).pcm, "slt", "hello"))
         yield seen(line, words="hello", voice="slt", folder=folder)
+        path = folder / "spoken.yaml"
+        path.write_text("schema: 1\nname: spoken\ncaller:\n  - say: hello\n")
+        line = said(SettingsError, partial(command._require_speech, [load_scenario(path)], Options()))
+        yield seen(line, file=path, folder=folder, words="hello", voice="slt")
     yield seen(said(SpeechError, partial(recordings._trimmed, bytes(3200), "hello")), words="hello")
     yield from _no_ear()
     yield from in_virtual_time(ears)

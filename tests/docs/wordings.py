@@ -19,7 +19,8 @@ WORDED: Final = frozenset(
         "BadPost", "Answer", "ToolAnswer", "errors_for", "fail", "Refusal", "BadArguments", "reject", "_json",
         "BadDatabaseUrl", "BadTable", "BadTools", "EmbeddedServerError", "DatabaseUnavailable", "CommitUnknown",
         "CannotStart", "NoQueue", "Busy", "Fatal", "Failed", "Degraded", "Probe", "_part", "_forget",
-        "_possibly_billed", "Undeliverable", "ScenarioError", "StoreError", "SpeechError", "EarError", "DialError",
+        "_possibly_billed", "Undeliverable", "ScenarioError", "StoreError", "SpeechError", "NoRecording",
+        "EarError", "DialError",
         "AgentFailed", "StressFailure", "LiveCall", "_wrong", "_give_up", "not_held",
         "_error", "_fail", "Unrecordable", "Finding", "Version",
     )

@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
+from runtime import demo
 from runtime.cli_run import run
+from runtime.demo_screen import Screen
 from runtime.errors import SettingsError
-from sandbox.command import Wishes, options_of, scenarios_in, vapi_of
+from sandbox.command import Wishes, options_of, run_conversations, scenarios_in, vapi_of
+from simulation.scenario import load_scenario
+from simulation.speech import Speech, Tones
 
 SIMPLE = "schema: 1\nname: {}\ncaller:\n  - hang_up: true\n"
 
@@ -94,3 +99,37 @@ def test_folders_are_searched_and_names_must_differ(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(SettingsError, match="there is no scenario in"):
         scenarios_in([empty])
+
+
+SPOKEN = """schema: 1
+name: new-words
+caller:
+  - say: "Hello, this sentence is new."
+  - hang_up: true
+agent:
+  - say: "And so is this one."
+"""
+
+
+@pytest.fixture
+def new_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scenario that nobody has recorded, on a machine without flite."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "new-words.yaml").write_text(SPOKEN)
+    return tmp_path / "new-words.yaml"
+
+
+@pytest.mark.parametrize("given", [{}, {"virtual": True}, {"live": True}, {"agent": "ws://127.0.0.1:1/voice"}], ids=str)
+def test_run_is_refused_before_any_call_when_a_line_cannot_be_spoken(new_words: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"new-words\.yaml: no recording of 'Hello.*--scripted needs none"):
+        run_conversations(wishes(scenarios=(new_words,), **given), {}, Console())
+
+
+def test_demo_speaks_in_tones_when_a_line_cannot_be_spoken(new_words: Path) -> None:
+    console = Console(record=True, width=200)
+    voice = demo._voice_of(load_scenario(new_words), Screen(console))
+    assert isinstance(voice, Tones)
+    assert "tones stand for speech: no recording of 'Hello, this sentence is new.'" in console.export_text()
+    shipped = demo._voice_of(load_scenario(Path("scenarios/freeze-card.yaml")), Screen(console))
+    assert isinstance(shipped, Speech)
