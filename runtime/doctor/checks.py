@@ -20,7 +20,7 @@ CHECKS: Final = (
     Check("packages", in_thread(look_at_packages)),
     Check("settings", in_thread(look_at_settings)),
     Check("instructions", in_thread(look_at_instructions)),
-    Check("tools", in_thread(look_at_tools)),
+    Check("tools", in_thread(look_at_tools), ("TOOLS", "TOOL_POLICY")),
     Check("open files", in_thread(look_at_open_files), ("MAX_CALLS", "RECORD_CALLS")),
     Check("recordings", in_thread(look_at_recordings), ("RECORD_CALLS",)),
     Check("voice door", look_at_voice_door, ("PORT",)),

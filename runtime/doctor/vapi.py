@@ -35,18 +35,19 @@ async def look_at_vapi(reading: Reading) -> Sequence[Finding]:
         context = trusting(settings.ssl_cert_file)
     except StartError as exc:
         advice = "set SSL_CERT_FILE to a PEM file of authorities, or unset it for the system's"
-        return [Finding("wrong", WAY, one_line(exc), advice), *_skipped("SSL_CERT_FILE must be right first")]
+        return [Finding("wrong", WAY, one_line(exc), advice), *_skipped(settings, "SSL_CERT_FILE must be right first")]
     way = await way_finding(settings, context, proxies=sorted(reading.variables & set(PROXIES)))
     if way.mark not in ("ok", "warning"):
-        return [way, *_skipped("there is no way to Vapi")]
+        return [way, *_skipped(settings, "there is no way to Vapi")]
     if trouble := _unusable_key(settings.vapi_api_key):
         return [way, trouble, Finding("skipped", CLOCK, "not compared: without a key nothing is asked of Vapi")]
     async with open_http_client(context) as http:
         return [way, *await ask_vapi(settings, http)]
 
 
-def _skipped(why: str) -> list[Finding]:
-    return [Finding("skipped", KEY, f"not tried: {why}"), Finding("skipped", CLOCK, f"not compared: {why}")]
+def _skipped(settings: Settings, why: str) -> list[Finding]:
+    key = _unusable_key(settings.vapi_api_key) or Finding("skipped", KEY, f"not tried: {why}")
+    return [key, Finding("skipped", CLOCK, f"not compared: {why}")]
 
 
 def _unusable_key(key: str) -> Finding | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trustme
@@ -187,6 +188,8 @@ async def test_doctor_tells_a_vapi_that_is_not_there_from_one_that_speaks_no_tls
     gone = reading(VAPI_BASE_URL=f"https://127.0.0.1:{port}", VAPI_API_KEY="k", HTTPS_PROXY="http://proxy")
     way, key, clock = await vapi.look_at_vapi(gone)
     assert (way.mark, key.mark, clock.mark) == ("unreachable", "skipped", "skipped")
+    _, key, _ = await vapi.look_at_vapi(attrs.evolve(gone, settings=attrs.evolve(gone.settings, vapi_api_key="")))
+    assert (key.mark, key.found) == ("wrong", "VAPI_API_KEY is not set")
     assert "refused" in way.found
     assert "HTTPS_PROXY is set, and is not used" in way.advice
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
