@@ -26,7 +26,7 @@ SANDBOX = ROOT / ".veris/Dockerfile.sandbox"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 # Each is imported only by its own command, which says what is missing.
-OF_THE_EXTRA = ("runtime.demo",)
+OF_THE_EXTRA = ("runtime.demo", "runtime.demo_screen")
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 

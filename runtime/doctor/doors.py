@@ -18,10 +18,24 @@ from runtime.settings import Reading, Settings
 ANSWER_SECONDS: Final = 2.0  # for somebody on this machine to answer GET /healthz
 ANSWER_BYTES: Final = 4_096
 WILDCARDS: Final = ("0.0.0.0", "::")
+HANDED_ON: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")  # Linux 5.14: half-made connections of who leaves a port
 
 
 async def look_at_voice_door(reading: Reading) -> Sequence[Finding]:
-    return [await _door("voice door", "PORT", _voice(reading.settings), reading.settings)]
+    settings = reading.settings
+    found = [await _door("voice door", "PORT", _voice(settings), settings)]
+    if settings.voice_port_shared and not hands_on(HANDED_ON):
+        line = "VOICE_PORT_SHARED=on: this kernel resets callers who connect in the moment that a pod leaves the port"
+        advice = "as root: sysctl -w net.ipv4.tcp_migrate_req=1 (Linux 5.14)"
+        found.append(Finding("warning", "voice door", line, advice))
+    return found
+
+
+def hands_on(path: Path) -> bool:
+    try:
+        return path.read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 async def look_at_webhook_door(reading: Reading) -> Sequence[Finding]:

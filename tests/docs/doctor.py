@@ -180,6 +180,10 @@ async def _doors(folder: Path, symptoms: list[Symptom]) -> None:
             finding = await doors._tcp_door("voice door", "PORT", bind, False)
         assert finding is not None
         symptoms.append(found(finding, setting="PORT", door="voice door", **why))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doors, "HANDED_ON", folder / "none")
+        alone = read(folder, VOICE_HOST="127.0.0.1", PORT="0", VOICE_PORT_SHARED="on")
+        symptoms.append(found(unwell(await doors.look_at_voice_door(alone))[0]))
     no_folder, file = folder / "none" / "door.sock", folder / "file.sock"
     file.touch()
     for path, varies in ((no_folder, {"folder": no_folder.parent}), (file, {"file": file})):

@@ -10,6 +10,7 @@ import socket as stdlib_socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import attrs
 import trio
@@ -59,6 +60,12 @@ class Machine(trio.abc.SocketFactory):
             done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False, timeout=10)
         if done.returncode != 0:
             raise OSError(0, f"ip {command}: {done.stderr.strip()}")
+
+    def set_kernel(self, name: str, value: str) -> None:
+        """A sysctl below net. Raises OSError where it is not known."""
+        with _away_from_home():
+            _system("setns", self.namespace, NEW_NETWORK)
+            Path("/proc/sys/net", *name.split(".")).write_text(value)
 
     def socket(
         self, family: int = stdlib_socket.AF_INET, type: int = stdlib_socket.SOCK_STREAM, proto: int = 0

@@ -88,15 +88,21 @@ async def test_doctor_finds_a_door_free_and_leaves_it_so(reading: Callable[..., 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux spreads callers over processes")
-async def test_doctor_finds_the_voice_door_free_when_pods_share_its_port(reading: Callable[..., Reading]) -> None:
+async def test_doctor_finds_the_voice_door_free_when_pods_share_its_port(
+    reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (sock,) = await shared_sockets(Bind("127.0.0.1", 0))
     sock.listen()
     told = {"VOICE_HOST": "127.0.0.1", "PORT": str(sock.getsockname()[1]), "WEBHOOK_PORT": "1"}
-    (shared,) = await doors.look_at_voice_door(reading(VOICE_PORT_SHARED="on", **told))
+    monkeypatch.setattr(doors, "HANDED_ON", tmp_path / "tcp_migrate_req")
+    shared, gap = await doors.look_at_voice_door(reading(VOICE_PORT_SHARED="on", **told))
+    (tmp_path / "tcp_migrate_req").write_text("1\n")
+    assert await doors.look_at_voice_door(reading(VOICE_PORT_SHARED="on", **told)) == [shared]
     (alone,) = await doors.look_at_voice_door(reading(**told))
     sock.close()
-    assert (shared.mark, alone.mark) == ("ok", "wrong")
+    assert (shared.mark, gap.mark, alone.mark) == ("ok", "warning", "wrong")
     assert "shared by pods" in shared.found
+    assert "tcp_migrate_req=1" in gap.advice
 
 
 async def test_doctor_finds_a_door_wrong_when_another_program_has_it(
