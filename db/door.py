@@ -149,8 +149,9 @@ class Work(Protocol):
     """
 
     def of_customer(self, user_id: int) -> "Work":
-        """The same transaction, in which nothing but this customer's rows is there: others' are neither found
-        nor locked, so they cannot be told from rows that do not exist."""
+        """The same transaction, in which nothing but this customer's rows is there: others' are neither found, locked
+        nor changed, so they cannot be told from rows that do not exist. There is no way back, nor to another customer:
+        LookupError, as for a row that is not there."""
 
     async def lock_session(self) -> CallSession:
         """The session of the call that this transaction belongs to; nobody else changes it until it ends."""

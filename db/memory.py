@@ -72,9 +72,9 @@ class MemoryDatabase:
                 if entry.fingerprint != fingerprint:
                     raise LedgerConflict(call_id, tool_call_id)
                 return attrs.evolve(entry.answer, stored=True)
-            bank = self._bank.copy()
+            bank, begun = self._bank.copy(), self._now()
             try:
-                result = await effect(MemoryWork(bank, self._sequences, self._now, call_id))
+                result = await effect(MemoryWork(bank, self._sequences, lambda: begun, call_id))
                 answer = Answer(msgspec.json.decode(msgspec.json.encode(result)))
             except Refusal as refusal:
                 answer, bank = Answer(None, refusal.line), self._bank

@@ -48,8 +48,8 @@ class Sequences:
 def filled_tables(seed: str) -> tuple[Bank, Sequences]:
     """The rows of seed.sql, whose text is `seed`, and the first rows of one's own tables."""
     records = seed_records(seed)
-    own = {table.name: {table.key_of(row): row for row in table.rows} for table in own_tables()}
+    own = {table.name: {table.key_of(row): row for row in table.first_rows()} for table in own_tables()}
     bank = Bank(records["users"], records["cards"], records["replacements"], own=own)
     keys: dict[str, list[Any]] = {"cards": [*bank.cards], "replacements": [*bank.replacements]}
-    keys |= {name: [key for key in rows if isinstance(key, int)] for name, rows in own.items()}
+    keys |= {name: [key for key in rows if isinstance(key, int) and key > 0] for name, rows in own.items()}
     return bank, Sequences({name: max(found) for name, found in keys.items() if found})

@@ -20,7 +20,7 @@ from db.door import (
 )
 from db.issuing import issued_last4, renewed
 from db.memory_tables import Bank, Sequences
-from db.table import Table, check_columns, check_owner, new_row, no_row, table_of
+from db.table import Table, check_customer, check_owner, new_row, no_row, table_of
 
 
 @attrs.frozen
@@ -34,6 +34,7 @@ class MemoryWork:
     _owner: int | None = None
 
     def of_customer(self, user_id: int) -> "MemoryWork":
+        check_customer(self._owner, user_id)
         return attrs.evolve(self, owner=user_id)
 
     def _visible(self, row: User | Card | Replacement) -> bool:
@@ -49,6 +50,7 @@ class MemoryWork:
 
     async def keep_session(self, session: CallSession) -> None:
         await trio.lowlevel.checkpoint()
+        check_customer(self._owner, session.user_id)
         if session.user_id is not None and session.user_id not in self._bank.users:
             raise RuleViolated("a session is of a customer who exists")
         self._bank.sessions[self._call_id] = session
@@ -88,7 +90,9 @@ class MemoryWork:
 
     async def set_card_status(self, card_id: int, status: CardStatus) -> Card:
         await trio.lowlevel.checkpoint()
-        card = self._bank.cards[card_id]
+        card = self._bank.cards.get(card_id)
+        if card is None or not self._visible(card):
+            raise LookupError(f"there is no card {card_id}")
         if card.status == "cancelled" and status != "cancelled":
             raise RuleViolated("a cancelled card stays cancelled")
         self._bank.cards[card_id] = attrs.evolve(card, status=status)
@@ -96,6 +100,7 @@ class MemoryWork:
 
     async def issue_card(self, old: Card) -> Card:
         await trio.lowlevel.checkpoint()
+        check_customer(self._owner, old.user_id)
         card_id = self._sequences.following("cards")
         card = Card(card_id, old.user_id, issued_last4(card_id), old.kind, "active", renewed(old.expires))
         self._bank.cards[card_id] = card
@@ -103,6 +108,7 @@ class MemoryWork:
 
     async def add_replacement(self, old: Card, new: Card) -> Replacement:
         await trio.lowlevel.checkpoint()
+        check_customer(self._owner, old.user_id, new.user_id)
         replacement_id = self._sequences.following("replacements")
         if self._bank.cards[old.card_id].status != "cancelled":
             raise RuleViolated("a card is cancelled before it is replaced")
@@ -120,7 +126,9 @@ class MemoryWork:
 
     async def set_delivery_status(self, replacement_id: int, status: DeliveryStatus) -> Replacement:
         await trio.lowlevel.checkpoint()
-        found = self._bank.replacements[replacement_id]
+        found = self._bank.replacements.get(replacement_id)
+        if found is None or not self._visible(found):
+            raise LookupError(f"there is no replacement {replacement_id}")
         if DELIVERY_ORDER.index(status) < DELIVERY_ORDER.index(found.status):
             raise RuleViolated("a delivery only moves forward")
         self._bank.replacements[replacement_id] = attrs.evolve(found, status=status, updated_at=self._now())
@@ -129,9 +137,9 @@ class MemoryWork:
     async def find(self, record: type[Row], **where: Any) -> list[Row]:
         await trio.lowlevel.checkpoint()
         table = table_of(record)
-        check_columns(table, where)
-        mine = {} if self._owner is None or not table.of_customers else {"user_id": self._owner}
-        wanted = [*where.items(), *mine.items()]
+        wanted = list(table.checked(where).items())
+        if self._owner is not None and table.of_customers:
+            wanted.append(("user_id", self._owner))
         rows = (row for _, row in sorted(self._bank.rows(table).items()))
         return [row for row in rows if all(getattr(row, column) == value for column, value in wanted)]
 
@@ -141,8 +149,7 @@ class MemoryWork:
     async def add(self, record: type[Row], **values: Any) -> Row:
         await trio.lowlevel.checkpoint()
         table = table_of(record, own=True)
-        check_owner(table, self._owner, values)
-        made = new_row(table, values)
+        made = new_row(table, values, self._owner)
         if table.key not in made:
             made[table.key] = self._sequences.following(table.name)
         row, rows = record(**made), self._bank.rows(table)
@@ -154,13 +161,10 @@ class MemoryWork:
     async def change(self, row: Row, **values: Any) -> Row:
         await trio.lowlevel.checkpoint()
         table = table_of(type(row), own=True)
-        check_columns(table, values)
-        kept: Any = self._kept(table, row)
-        check_owner(table, self._owner, values)
-        changed: Row = attrs.evolve(kept, **values)
-        rows = self._bank.rows(table)
-        del rows[table.key_of(row)]
-        rows[table.key_of(changed)] = changed
+        checked = table.changes(values)
+        check_owner(table, self._owner, checked)
+        changed: Row = attrs.evolve(self._kept(table, row), **checked)
+        self._bank.rows(table)[table.key_of(changed)] = changed
         return changed
 
     async def remove(self, row: Any) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from db.queries import Connection
-from db.table import Table, check_columns, new_row
+from db.table import Table
 
 
 def _names(columns: tuple[str, ...]) -> str:
@@ -19,9 +19,8 @@ async def find(
     connection: Connection, table: Table, where: Mapping[str, Any], owner: int | None, lock: bool
 ) -> list[Any]:
     """Records by primary key. `owner`: of this customer only; None: of everybody."""
-    check_columns(table, where)
     conditions, values = [], []
-    for column, value in where.items():
+    for column, value in table.checked(where).items():
         if value is None:
             conditions.append(f'"{column}" IS NULL')
             continue
@@ -35,12 +34,11 @@ async def find(
     return [table.record(**row) for row in await connection.fetch(statement, *values)]
 
 
-async def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> Any:
-    row = new_row(table, values)
+async def add(connection: Connection, table: Table, row: Mapping[str, Any]) -> Any:
     places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+    given = f"({_names(tuple(row))}) VALUES ({places})" if row else "DEFAULT VALUES"
     added = await connection.fetchrow(
-        f'INSERT INTO "{table.name}" ({_names(tuple(row))}) VALUES ({places}) RETURNING {_names(table.columns)}',
-        *row.values(),
+        f'INSERT INTO "{table.name}" {given} RETURNING {_names(table.columns)}', *row.values()
     )
     return table.record(**added)
 
@@ -48,8 +46,7 @@ async def add(connection: Connection, table: Table, values: Mapping[str, Any]) -
 async def change(
     connection: Connection, table: Table, key: Any, values: Mapping[str, Any], owner: int | None
 ) -> Any | None:
-    """The row with these values; None: there is no such row of this owner."""
-    check_columns(table, values)
+    """The row with these values, at least one; None: there is no such row of this owner."""
     sets = ", ".join(f'"{column}" = ${number}' for number, column in enumerate(values, 3))
     row = await connection.fetchrow(
         f'UPDATE "{table.name}" SET {sets} WHERE "{table.key}" = $1 AND {_owned(table)}'
@@ -82,5 +79,6 @@ async def make_missing(connection: Connection, tables: tuple[Table, ...]) -> Non
     for table in tables:
         if await connection.fetchval("SELECT to_regclass($1) IS NULL", f'"{table.name}"'):
             await connection.execute(table.schema)
-            await connection.execute(table.first_rows_sql())
+            if table.rows:
+                await connection.execute(table.first_rows_sql())
         await connection.execute(f'SELECT {_names(table.columns)} FROM "{table.name}" LIMIT 0')

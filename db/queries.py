@@ -87,11 +87,11 @@ async def _replacements(connection: Connection, card_id: int, owner: int | None,
     return [Replacement(**row) for row in rows]
 
 
-async def set_card_status(connection: Connection, card_id: int, status: CardStatus) -> Card:
+async def set_card_status(connection: Connection, card_id: int, owner: int | None, status: CardStatus) -> Card | None:
     row = await connection.fetchrow(
-        f"UPDATE cards SET status = $2 WHERE card_id = $1 RETURNING {CARD_COLUMNS}", card_id, status
+        f"UPDATE cards SET status = $3 WHERE card_id = $1 AND {_OWNED} RETURNING {CARD_COLUMNS}", card_id, owner, status
     )
-    return Card(**row)
+    return None if row is None else Card(**row)
 
 
 async def next_card_id(connection: Connection) -> int:
@@ -122,14 +122,17 @@ async def insert_replacement(connection: Connection, old: Card, new: Card) -> Re
     return Replacement(**row)
 
 
-async def set_delivery_status(connection: Connection, replacement_id: int, status: DeliveryStatus) -> Replacement:
+async def set_delivery_status(
+    connection: Connection, replacement_id: int, owner: int | None, status: DeliveryStatus
+) -> Replacement | None:
     row = await connection.fetchrow(
-        "UPDATE replacements SET status = $2, updated_at = now() WHERE replacement_id = $1"
+        f"UPDATE replacements SET status = $3, updated_at = now() WHERE replacement_id = $1 AND {_OWNED}"
         f" RETURNING {REPLACEMENT_COLUMNS}",
         replacement_id,
+        owner,
         status,
     )
-    return Replacement(**row)
+    return None if row is None else Replacement(**row)
 
 
 async def claim_answer(connection: Connection, call_id: str, tool_call_id: str, fingerprint: str) -> bool:

@@ -4,9 +4,9 @@ from typing import Final
 
 from db.own_queries import make_missing
 from db.queries import Connection
-from db.table import BANK, own_tables
+from db.table import BANK, KEPT_BY_US, own_tables
 
-OUR_TABLES: Final = (*(table.name for table in BANK), "tool_answers", "calls", "process_keys")
+OUR_TABLES: Final = (*(table.name for table in BANK), *KEPT_BY_US)
 
 # One number for everybody who may apply the schema to this database at the same moment.
 SCHEMA_LOCK: Final = 0x62637376

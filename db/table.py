@@ -5,11 +5,17 @@ checks what it promises, and the schema's rules are there for what slips through
 """
 
 import importlib
+import math
 import pkgutil
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from functools import cache
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, get_type_hints
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -19,6 +25,10 @@ from db.door import Card, Replacement, User
 from runtime.errors import SettingsError
 
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+KEPT_BY_US: Final = ("tool_answers", "calls", "process_keys")
+NOBODY: Final = 0
+"""The owner of a view in which no customer's row is; ids begin with 1."""
+LITERALS: Final = (str, bool, int, float, Decimal, date, datetime, time, UUID)
 
 
 class BadTable(SettingsError):
@@ -29,8 +39,10 @@ class BadTable(SettingsError):
 class Table:
     """One table. Raises BadTable when it cannot be one.
 
-    record: an attrs class whose fields are the columns, the primary key first. A column `user_id` says whose row it
-        is: tools that serve a verified customer see that customer's rows and no others.
+    record: an attrs class whose fields are the columns, the primary key first; without a value, an integer key is
+        made. Values are what the fields' types say, in memory as in PostgreSQL; datetimes know their offset, and come
+        back in UTC. A column `user_id` says whose row it is: tools that serve a verified customer see that customer's
+        rows and no others.
     schema: the SQL that makes it. It is run once, where the table is not there; a table that exists is never changed.
     rows: the first rows, put in when it is made.
     """
@@ -48,7 +60,13 @@ class Table:
         for row in self.rows:
             if not isinstance(row, self.record):
                 raise BadTable(f"table {self.name}: its first rows must be of {self.record.__name__}")
+        try:
+            self.first_rows()
+        except ValueError as exc:
+            raise BadTable(f"table {self.name}: its first rows: {exc}") from exc
         self.first_rows_sql()  # what cannot be written is told of now
+        if len({self.key_of(row) for row in self.rows}) < len(self.rows):
+            raise BadTable(f"table {self.name}: two of its first rows have the same {self.key}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,6 +85,30 @@ class Table:
     def key_of(self, row: Any) -> Any:
         return getattr(row, self.key)
 
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` by column, each as the type of its field. Raises ValueError for what cannot be one, and for a column
+        that is not there."""
+        hints, found = get_type_hints(self.record, include_extras=True), {}
+        for name, value in values.items():
+            if name not in self.columns:
+                expected = f"expected one of {', '.join(self.columns)}"
+                raise ValueError(f"table {self.name} has no column {name!r}: {expected}")
+            try:
+                found[name] = _plain(msgspec.convert(value, hints[name]))
+            except (msgspec.ValidationError, ValueError) as exc:
+                raise ValueError(f"{self.name}.{name}: {exc}") from exc
+        return found
+
+    def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """As checked, of a row that is there: its key stays."""
+        if self.key in values:
+            raise ValueError(f"{self.name}.{self.key}: a row keeps its key")
+        return self.checked(values)
+
+    def first_rows(self) -> list[Any]:
+        """As the table then holds them."""
+        return [self.record(**self.checked({name: getattr(row, name) for name in self.columns})) for row in self.rows]
+
     def first_rows_sql(self) -> str:
         """What puts `rows` in, and lets the key go on behind them. Empty without rows."""
         if not self.rows:
@@ -75,23 +117,46 @@ class Table:
         lines = (", ".join(_literal(getattr(row, column)) for column in self.columns) for row in self.rows)
         insert = f'INSERT INTO "{self.name}" ({names}) VALUES\n    (' + "),\n    (".join(lines) + ");\n"
         keys = [self.key_of(row) for row in self.rows]
-        if not all(isinstance(key, int) for key in keys):
+        if not all(isinstance(key, int) for key in keys) or max(keys) < 1:
             return insert
         return f"{insert}SELECT setval(pg_get_serial_sequence('{self.name}', '{self.key}'), {max(keys)});\n"
 
 
 def _literal(value: Any) -> str:
-    plain = msgspec.to_builtins(value)
-    if plain is None:
+    if value is None:
         return "NULL"
-    if isinstance(plain, bool | int | float):
-        return str(plain).upper()
-    if not isinstance(plain, str):
+    if not isinstance(value, LITERALS) or (isinstance(value, float) and not math.isfinite(value)):
         raise BadTable(f"{value!r} is not a text, number, date or time: write it into `schema` as SQL")
-    return "'" + plain.replace("'", "''") + "'"
+    if isinstance(value, bool | int | float | Decimal):
+        return str(value).upper()
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _plain(value: Any) -> Any:
+    """As PostgreSQL gives it back. Raises ValueError for what it does not take."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a text cannot hold the character NUL")
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a datetime must know its offset: datetime(..., tzinfo=UTC)")
+        return value.astimezone(UTC)
+    return value
 
 
 BANK: Final = (Table("users", User), Table("cards", Card), Table("replacements", Replacement))
+
+
+def import_own(name: str, failure: type[SettingsError]) -> ModuleType:
+    """A module that may be somebody's own. Raises `failure`, in one line with the place, if it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except SettingsError as exc:
+        raise failure(f"{name.replace('.', '/')}.py: {exc}") from exc
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as exc:
+        lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.name == "<module>"]
+        place = exc.lineno if isinstance(exc, SyntaxError) else lines[-1] if lines else None
+        why = exc.msg if isinstance(exc, SyntaxError) else exc
+        raise failure(f"{name.replace('.', '/')}.py, line {place}: {type(exc).__name__}: {why}") from exc
 
 
 @cache
@@ -99,11 +164,13 @@ def own_tables() -> tuple[Table, ...]:
     """The tables of `db/tables/`, by module. Raises BadTable."""
     found: list[Table] = []
     for module in sorted(found_.name for found_ in pkgutil.iter_modules(tables.__path__)):
-        table = getattr(importlib.import_module(f"{tables.__name__}.{module}"), "TABLE", None)
+        table = getattr(import_own(f"{tables.__name__}.{module}", BadTable), "TABLE", None)
         if not isinstance(table, Table):
             raise BadTable(f"db/tables/{module}.py has no TABLE = Table(...) in it")
         if not table.schema.strip():
             raise BadTable(f"db/tables/{module}.py: the table {table.name} has no schema")
+        if table.name in KEPT_BY_US:
+            raise BadTable(f"db/tables/{module}.py: {table.name} is a table of this program: choose another name")
         for other in (*BANK, *found):
             if table.name == other.name or table.record is other.record:
                 raise BadTable(f"db/tables/{module}.py: {table.name} and {other.name} share a name or a record")
@@ -129,27 +196,28 @@ def table_named(name: str, where: Mapping[str, Any]) -> Table:
     """The table of that name. Raises ValueError if there is none, or no column of a name in `where`."""
     for table in all_tables():
         if table.name == name:
-            check_columns(table, where)
+            for column in where:
+                if column not in table.columns:
+                    expected = f"expected one of {', '.join(table.columns)}"
+                    raise ValueError(f"table {name} has no column {column!r}: {expected}")
             return table
     raise ValueError(f"no table {name!r}: expected one of {', '.join(table.name for table in all_tables())}")
 
 
-def check_columns(table: Table, where: Mapping[str, Any]) -> None:
-    """Raise ValueError for a column that is not there."""
-    for name in where:
-        if name not in table.columns:
-            raise ValueError(f"table {table.name} has no column {name!r}: expected one of {', '.join(table.columns)}")
+def new_row(table: Table, values: Mapping[str, Any], owner: int | None) -> dict[str, Any]:
+    """The columns of a row to be added: `values`, the record's defaults, and the owner of the view.
 
-
-def new_row(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a row to be added: `values`, and the record's defaults. The key may be missing: it is made.
-
-    Raises ValueError for a column that is not there or not given.
+    Without an integer key: it is made. Raises ValueError for a column that is not there or not given, and LookupError
+    for a row of somebody else.
     """
-    check_columns(table, values)
-    row = dict(values)
+    row = table.checked(values)
+    if owner is not None and table.of_customers:
+        row.setdefault("user_id", owner)
+        check_owner(table, owner, row)
     for field in attrs.fields(table.record):
-        if field.name in row or field.name == table.key:
+        if field.name in row:
+            continue
+        if field.name == table.key and get_type_hints(table.record)[table.key] is int:
             continue
         if field.default is attrs.NOTHING or isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
             raise ValueError(f"a new row of {table.name} needs {field.name}")
@@ -159,8 +227,16 @@ def new_row(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_owner(table: Table, owner: int | None, values: Mapping[str, Any]) -> None:
     """Raise LookupError when the view is one customer's, `owner`, and these values would make a row another's."""
-    if owner is not None and table.of_customers and values.get("user_id", owner) != owner:
+    if owner is None or not table.of_customers:
+        return
+    if owner == NOBODY or values.get("user_id", owner) != owner:
         raise LookupError(f"a row of {table.name} for another customer than the verified one")
+
+
+def check_customer(owner: int | None, *user_ids: int | None) -> None:
+    """Raise LookupError when the view is one customer's, `owner`, and one of these is another."""
+    if owner is not None and any(user_id not in (None, owner) for user_id in user_ids):
+        raise LookupError("another customer than the verified one")
 
 
 def no_row(table: Table, row: Any) -> LookupError:

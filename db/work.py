@@ -8,7 +8,7 @@ import attrs
 from db import own_queries, queries
 from db.door import CallSession, Card, CardStatus, DeliveryStatus, Replacement, Row, User
 from db.session import Session
-from db.table import check_owner, no_row, table_of
+from db.table import check_customer, check_owner, new_row, no_row, table_of
 
 
 @attrs.frozen
@@ -20,6 +20,7 @@ class PostgresWork:
     _owner: int | None = None
 
     def of_customer(self, user_id: int) -> "PostgresWork":
+        check_customer(self._owner, user_id)
         return attrs.evolve(self, owner=user_id)
 
     async def session(self) -> CallSession:
@@ -31,6 +32,7 @@ class PostgresWork:
         return found
 
     async def keep_session(self, session: CallSession) -> None:
+        check_customer(self._owner, session.user_id)
         await self._session.call(queries.keep_session, self._call_id, session)
 
     async def holders(self, last4: str) -> list[User]:
@@ -59,20 +61,28 @@ class PostgresWork:
         return await self._list(queries.lock_replacements_of, card_id, self._owner)
 
     async def set_card_status(self, card_id: int, status: CardStatus) -> Card:
-        card: Card = await self._session.call(queries.set_card_status, card_id, status)
+        card: Card | None = await self._session.call(queries.set_card_status, card_id, self._owner, status)
+        if card is None:
+            raise LookupError(f"there is no card {card_id}")
         return card
 
     async def issue_card(self, old: Card) -> Card:
+        check_customer(self._owner, old.user_id)
         card_id = await self._session.call(queries.next_card_id)
         card: Card = await self._session.call(queries.insert_card, card_id, old)
         return card
 
     async def add_replacement(self, old: Card, new: Card) -> Replacement:
+        check_customer(self._owner, old.user_id, new.user_id)
         added: Replacement = await self._session.call(queries.insert_replacement, old, new)
         return added
 
     async def set_delivery_status(self, replacement_id: int, status: DeliveryStatus) -> Replacement:
-        moved: Replacement = await self._session.call(queries.set_delivery_status, replacement_id, status)
+        moved: Replacement | None = await self._session.call(
+            queries.set_delivery_status, replacement_id, self._owner, status
+        )
+        if moved is None:
+            raise LookupError(f"there is no replacement {replacement_id}")
         return moved
 
     async def find(self, record: type[Row], **where: Any) -> list[Row]:
@@ -83,22 +93,29 @@ class PostgresWork:
 
     async def add(self, record: type[Row], **values: Any) -> Row:
         table = table_of(record, own=True)
-        check_owner(table, self._owner, values)
-        added: Row = await self._session.call(own_queries.add, table, values)
+        row = new_row(table, values, self._owner)
+        async with self._session.transaction():  # a rule that is violated undoes this alone
+            added: Row = await self._session.call(own_queries.add, table, row)
         return added
 
     async def change(self, row: Row, **values: Any) -> Row:
         table = table_of(type(row), own=True)
-        check_owner(table, self._owner, values)
-        key = table.key_of(row)
-        changed: Row | None = await self._session.call(own_queries.change, table, key, values, self._owner)
+        checked, key = table.changes(values), table.key_of(row)
+        check_owner(table, self._owner, checked)
+        async with self._session.transaction():
+            if checked:
+                changed: Row | None = await self._session.call(own_queries.change, table, key, checked, self._owner)
+            else:
+                changed = next(iter(await self.lock(type(row), **{table.key: key})), None)
         if changed is None:
             raise no_row(table, row)
         return changed
 
     async def remove(self, row: Any) -> None:
         table = table_of(type(row), own=True)
-        if not await self._session.call(own_queries.remove, table, table.key_of(row), self._owner):
+        async with self._session.transaction():
+            removed = await self._session.call(own_queries.remove, table, table.key_of(row), self._owner)
+        if not removed:
             raise no_row(table, row)
 
     async def now(self) -> datetime:

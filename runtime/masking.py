@@ -18,6 +18,7 @@ from tools.registry import Registry
 
 LAST_DIGITS: Final = 2  # of a phone number, to tell two apart
 FIELDS: Final = frozenset({"full_name", "name_on_card", "phone", "email", "address"})
+OF_TOOLS: Final = ("arguments", "result", "answer")  # what tools are asked with, and what they say
 TEXTS: Final = frozenset({"text", "detail", "problem", "error", "message", "transcript"})
 _DIGIT: Final = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)"
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -44,47 +45,52 @@ class Masker:
     """One per call. Mutable: `_words`, which masked fields have held, in lower case, the newest last.
 
     `known`: the names of the arguments that tools take. What a model calls a tool with beside them may be anything, and
-    is not shown. None: every name is known. `fields`: the names under which personal data stands.
+    is not shown. None: every name is known. `personal`: beside FIELDS, what tools say is personal in their arguments
+    and results.
     """
 
     known: frozenset[str] | None = None
-    fields: frozenset[str] = FIELDS
+    personal: frozenset[str] = frozenset()
     _words: dict[str, None] = attrs.field(factory=dict)
 
-    def masked(self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS) -> Any:
+    def masked(
+        self, value: Any, key: str = "", levels: int = limits.MASKED_LEVELS, fields: frozenset[str] = FIELDS
+    ) -> Any:
         """A copy of a JSON value in which personal data is masked. Tuples become lists; what is nested more deeply than
         MASKED_LEVELS is left out."""
         if levels == 0:
             return "[…]"
+        if key in OF_TOOLS:
+            fields |= self.personal
         if isinstance(value, Mapping):
             if key == "arguments":
                 return self._arguments(value, levels)
             # Fields first: they tell which words the texts beside them must not show.
-            fields = {name: self._field(name, held) for name, held in value.items() if name in self.fields}
+            hidden = {name: self._field(name, held) for name, held in value.items() if name in fields}
             return {
-                name: fields[name] if name in fields else self.masked(held, name, levels - 1)
+                name: hidden[name] if name in hidden else self.masked(held, name, levels - 1, fields)
                 for name, held in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self.masked(item, key, levels - 1) for item in value]
+            return [self.masked(item, key, levels - 1, fields) for item in value]
         if isinstance(value, str) and value[:1] in ("{", "["):
-            return self._json(value, levels - 1)
+            return self._json(value, levels - 1, fields)
         if isinstance(value, str) and key in TEXTS:
             return self.text(value)
         return value
 
     def _arguments(self, value: Mapping[str, Any], levels: int) -> dict[str, Any]:
         known = {name: held for name, held in value.items() if self.known is None or name in self.known}
-        shown: dict[str, Any] = self.masked(known, "", levels)
+        shown: dict[str, Any] = self.masked(known, "", levels, FIELDS | self.personal)
         shown = {name: self.text(held) if isinstance(held, str) else held for name, held in shown.items()}
         return shown | ({"[unknown]": len(value) - len(known)} if len(known) < len(value) else {})
 
-    def _json(self, text: str, levels: int) -> str:
+    def _json(self, text: str, levels: int, fields: frozenset[str]) -> str:
         """What Vapi is sent: an object made a string."""
         if len(text) > limits.TOOL_CALLS_BYTES:
             return self.text(text)
         try:
-            return msgspec.json.encode(self.masked(msgspec.json.decode(text), "", levels)).decode()
+            return msgspec.json.encode(self.masked(msgspec.json.decode(text), "", levels, fields)).decode()
         except (msgspec.DecodeError, RecursionError):
             return self.text(text)
 
@@ -120,4 +126,4 @@ def _unless_public(instead: str, found: "re.Match[str]") -> str:
 
 def masker_of(registry: Registry) -> Masker:
     """For a call of an agent with these tools."""
-    return Masker(registry.argument_names, FIELDS | registry.personal)
+    return Masker(registry.argument_names, registry.personal)

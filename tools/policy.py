@@ -13,8 +13,9 @@ import attrs
 from msgspec import Meta
 
 from db.door import CallSession, Refusal, Work
+from db.table import NOBODY
 from runtime import limits
-from tools.registry import Registry, Tool, agent_tools
+from tools.registry import BadTools, Registry, Tool, agent_tools
 from tools.verification import matching
 
 ToolPolicy = Literal["verified", "open"]
@@ -69,16 +70,17 @@ async def verify_caller(work: Work, arguments: VerifyCaller) -> Any:
     return {"verified": True, "user_id": customer.user_id, "full_name": customer.full_name}
 
 
-def _for_the_verified(tool: Tool) -> Tool:
-    """The same tool, in a bank in which the verified customer is the only one."""
+def _under_verification(tool: Tool) -> Tool:
+    """The same tool, in a bank in which the verified customer is the only one; before that, one for anybody runs in a
+    bank without customers, and any other refuses."""
 
     async def run(work: Work, arguments: Any) -> Any:
         session = await work.session()
         if session.failed_tries >= limits.VERIFY_TRIES:
             raise Refusal(LOCKED)
-        if session.user_id is None:
+        if session.user_id is None and not tool.for_anybody:
             raise Refusal(NOT_VERIFIED)
-        return await tool.run(work.of_customer(session.user_id), arguments)
+        return await tool.run(work.of_customer(NOBODY if session.user_id is None else session.user_id), arguments)
 
     return attrs.evolve(tool, run=run)
 
@@ -96,7 +98,9 @@ def tools_under(policy: ToolPolicy, modules: Sequence[str] = ()) -> Registry:
     registry = agent_tools(modules)
     if policy == "open":
         return registry
-    return Registry((VERIFY, *(tool if tool.for_anybody else _for_the_verified(tool) for tool in registry)))
+    if any(tool.name == VERIFY.name for tool in registry):
+        raise BadTools(f"{VERIFY.name} is the name of a tool in tools/policy.py: choose another, or TOOL_POLICY=open")
+    return Registry((VERIFY, *map(_under_verification, registry)))
 
 
 def prompt_under(policy: ToolPolicy, prompt: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 import tools
 from db.door import Work
+from db.table import import_own
 from runtime.errors import SettingsError
 
 _JSON_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -54,8 +55,9 @@ class Tool:
     """One tool. `arguments` is an attrs class whose fields carry msgspec.Meta; `run` takes an instance of it.
 
     `run` runs in one transaction, returns a JSON-able object, and raises Refusal to say no.
-    `for_anybody`: it may be used before the caller is verified, and sees everybody's rows. `personal`: the arguments,
-    and the fields of what it returns, that logs and traces mask beside those in runtime/masking.py.
+    `for_anybody`: it may be used before the caller is verified, and sees no customer's rows then. `personal`: the
+    arguments, and the fields of what it returns, that are masked wherever they are shown, beside those in
+    runtime/masking.py and all arguments that are free text.
     Raises BadTools when a model could not be told of it.
     """
 
@@ -107,6 +109,11 @@ class Tool:
                 raise BadArguments(f"{self.name} needs the argument {name}: {_expectation(kinds[name])}.")
         return self.arguments(**values)
 
+    def free_texts(self) -> tuple[str, ...]:
+        """The arguments that may hold anything somebody has said: texts without a pattern or a choice, or lists of
+        such."""
+        return tuple(name for name, kind in self._kinds().items() if _is_free_text(_schema(kind)))
+
     def _kinds(self) -> dict[str, Any]:
         hints = get_type_hints(self.arguments, include_extras=True)
         return {name: hints[name] for name in attrs.fields_dict(self.arguments)}
@@ -152,7 +159,7 @@ class Registry:
     @property
     def personal(self) -> frozenset[str]:
         """The names of all tools' personal arguments and fields."""
-        return frozenset(name for tool in self.tools for name in tool.personal)
+        return frozenset(name for tool in self.tools for name in (*tool.personal, *tool.free_texts()))
 
     def get(self, name: str) -> Tool:
         """The tool of that name. Raises UnknownTool."""
@@ -167,17 +174,25 @@ def _schema(kind: Any) -> dict[str, Any]:
     if get_origin(kind) is Annotated:
         inner, *notes = get_args(kind)
         schema = _schema(inner)
-        for note in notes:
+        for note in (note for note in notes if isinstance(note, msgspec.Meta)):
             if note.description is not None:
                 schema["description"] = note.description
             if note.pattern is not None:
                 schema["pattern"] = note.pattern
         return schema
     if get_origin(kind) is Literal:
+        if not all(isinstance(choice, str) for choice in get_args(kind)):
+            raise KeyError(kind)
         return {"type": "string", "enum": list(get_args(kind))}
     if get_origin(kind) is list:
         return {"type": "array", "items": _schema(get_args(kind)[0])}
     return {"type": _JSON_TYPES[kind]}
+
+
+def _is_free_text(schema: Mapping[str, Any]) -> bool:
+    if schema["type"] == "array":
+        return _is_free_text(schema["items"])
+    return schema["type"] == "string" and "enum" not in schema and "pattern" not in schema
 
 
 def _expectation(kind: Any) -> str:
@@ -188,7 +203,8 @@ def _expectation(kind: Any) -> str:
     words = _NOUNS[schema["type"]]
     if "pattern" in schema:
         words += f" that matches {schema['pattern']}"
-    for note in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    for note in (note for note in notes if isinstance(note, msgspec.Meta)):
         if note.ge is not None:
             words += f" from {note.ge}"
         if note.le is not None:
@@ -201,7 +217,7 @@ def _expectation(kind: Any) -> str:
 def tool_modules() -> tuple[str, ...]:
     """The names of the modules in this folder that bring tools: those that hold `TOOLS`."""
     names = sorted(found.name for found in pkgutil.iter_modules(tools.__path__))
-    return tuple(name for name in names if hasattr(importlib.import_module(f"{tools.__name__}.{name}"), "TOOLS"))
+    return tuple(name for name in names if hasattr(import_own(f"{tools.__name__}.{name}", BadTools), "TOOLS"))
 
 
 def agent_tools(modules: Sequence[str] = ()) -> Registry:

@@ -50,8 +50,8 @@ def policy_open(plant: Planting) -> None:
 @defect("not-verified-yet", "somebody-elses-card")
 def reading_needs_no_verification(plant: Planting) -> None:
     """The two tools that only show something serve a caller who has proved nothing."""
-    honest = policy._for_the_verified
-    plant.replace(policy, "_for_the_verified", lambda t: t if t.name.startswith("display") else honest(t))
+    honest = policy._under_verification
+    plant.replace(policy, "_under_verification", lambda t: t if t.name.startswith("display") else honest(t))
 
 
 @defect("same-digits-two-customers", "second-customer-on-the-line", "somebody-elses-card")

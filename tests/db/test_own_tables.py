@@ -1,7 +1,7 @@
 """A table of one's own, on both sides of the door: found by its file, made, filled, searched and changed by tools."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from db.look import look_at_database
 from db.memory import open_memory_database
 from db.pool import open_database
 from db.scratch import open_scratch_bank
-from db.table import BadTable, Table, own_tables
+from db.table import NOBODY, BadTable, Table, own_tables
 from tests.own_modules import TABLE, lying_in
 from tests.postgres import RunSql, of_database
 
 DANA, TOMAS = 3, 5
+RECORD = "import attrs\nfrom db.table import Table\n@attrs.frozen\nclass Row:\n    row_id: int\n"
 
 
 @pytest.fixture
@@ -178,7 +179,6 @@ async def test_scratch_bank_holds_the_first_rows_again_when_restored(
     await run_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-RECORD = "import attrs\nfrom db.table import Table\n@attrs.frozen\nclass Row:\n    row_id: int\n"
 BAD = {
     "nothing = 1": r"db/tables/own.py has no TABLE = Table\(...\) in it",
     RECORD + "TABLE = Table('own', Row)": "db/tables/own.py: the table own has no schema",
@@ -197,3 +197,85 @@ async def test_table_is_refused_in_one_line_when(source: str, tmp_path: Path) ->
         with pytest.raises(BadTable, match=BAD[source]):
             async with open_database("postgresql://nobody@127.0.0.1:1/none"):
                 pass
+
+
+async def test_changes_that_cannot_be_are_refused_alike_on_both_sides(visit: type[Any], database: Database) -> None:
+    wrong: tuple[tuple[Callable[[Work], Awaitable[Any]], str], ...] = (
+        (lambda work: work.find(visit, day="soon"), "planted_visits.day: "),
+        (lambda work: work.find(visit, visit_id="7"), "planted_visits.visit_id: Expected `int`"),
+        (lambda work: work.find(visit, visit_id=True), "planted_visits.visit_id: Expected `int`"),
+        (lambda work: work.add(visit, user_id=DANA, day=date(2026, 4, 1), note="\0"), "the character NUL"),
+        (lambda work: work.add(visit, user_id=DANA, day=None), "planted_visits.day: Expected `date`"),
+        (lambda work: work.add(visit, visit_id=None, user_id=DANA, day=date(2026, 4, 1)), "visit_id: Expected `int`"),
+        (
+            lambda work: work.add(visit, user_id=DANA, day=date(2026, 4, 1), made=datetime(2026, 4, 1)),
+            "planted_visits.made: a datetime must know its offset",
+        ),
+    )
+
+    async def effect(work: Work) -> Any:
+        (row,) = await work.find(visit, visit_id=1)
+        for attempt, words in (*wrong, (lambda work: work.change(row, visit_id=4), "visit_id: a row keeps its key")):
+            with pytest.raises(ValueError, match=words):
+                await attempt(work)
+        return await work.change(row)
+
+    assert (await done(database, effect))["visit_id"] == 1
+    assert len(await database.rows("planted_visits", {})) == 2
+
+
+async def test_values_come_back_as_postgresql_keeps_them(visit: type[Any], database: Database) -> None:
+    made = datetime(2026, 4, 1, 12, 0, tzinfo=timezone(timedelta(hours=2)))
+    note = '50% of "it\'s" \\n; DROP TABLE users --'
+
+    async def effect(work: Work) -> Any:
+        added = await work.add(visit, user_id=DANA, day="2026-04-01", note=note, made=made)
+        assert added.made.tzinfo is not None
+        assert (added.day, added.note, added.made.isoformat()) == (date(2026, 4, 1), note, "2026-04-01T10:00:00+00:00")
+        assert await work.now() == await work.now()
+        return len(await work.find(visit, note=note, made=made))
+
+    assert await done(database, effect) == 1
+
+
+async def test_tool_goes_on_when_a_rule_is_violated_and_it_can_do_without(visit: type[Any], database: Database) -> None:
+    async def effect(work: Work) -> Any:
+        with pytest.raises(RuleViolated):
+            await work.add(visit, visit_id=1, user_id=DANA, day=date(2026, 4, 1))
+        return (await work.add(visit, user_id=DANA, day=date(2026, 4, 1))).user_id
+
+    assert await done(database, effect) == DANA
+
+
+async def test_row_in_a_customers_view_is_that_customers_when_nobody_is_named(
+    visit: type[Any], database: Database
+) -> None:
+    async def effect(work: Work) -> Any:
+        with pytest.raises(LookupError, match="another customer"):
+            await work.of_customer(NOBODY).add(visit, day=date(2026, 4, 1))
+        assert await work.of_customer(NOBODY).find(visit) == []
+        with pytest.raises(ValueError, match="needs user_id"):
+            await work.add(visit, day=date(2026, 4, 1))
+        return (await work.of_customer(DANA).add(visit, day=date(2026, 4, 1))).user_id
+
+    assert await done(database, effect) == DANA
+
+
+async def test_table_begins_empty_when_it_has_no_first_rows(tmp_path: Path, template: str, fresh: Any) -> None:
+    source = RECORD + "TABLE = Table('planted_rows', Row, schema='CREATE TABLE planted_rows (row_id integer)')"
+    with lying_in(tables, tmp_path, planted_rows=source):
+        async with fresh() as database:
+            assert await database.rows("planted_rows", {}) == []
+
+
+async def test_keys_are_made_from_one_on_when_first_rows_have_none_above_zero(
+    tmp_path: Path, template: str, fresh: Any
+) -> None:
+    identity = "row_id integer GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"
+    table = f"TABLE = Table('planted_rows', Row, schema='CREATE TABLE planted_rows ({identity})', rows=[Row(-1)])"
+    with lying_in(tables, tmp_path, planted_rows=RECORD + table):
+        async with fresh() as database:
+            (own,) = own_tables()
+            added = await done(database, lambda work: work.add(own.record))
+            assert added == {"row_id": 1}
+            assert [row["row_id"] for row in await database.rows("planted_rows", {})] == [-1, 1]

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from db.door import BadLedgerKey, CallSession, Database, KnownCall, Refusal, RuleViolated, Work
+from db.door import BadLedgerKey, CallSession, Card, Database, KnownCall, Refusal, RuleViolated, Work
 from db.memory import EPOCH, open_memory_database
 from db.pool import open_database
 from runtime import limits
@@ -372,3 +372,27 @@ async def test_purge_forgets_calls_with_their_sessions_when_a_day_has_passed(age
     assert await database.find_call(vapi_call_id="vapi-old") is None
     assert await session_of(database, "old") == CallSession()
     assert await session_of(database, "new") == CallSession(DANA, 1)
+
+
+async def test_customers_view_changes_nothing_of_anybody_else_and_cannot_be_left(database: Database) -> None:
+    async def effect(everybody: Work) -> Any:
+        work = everybody.of_customer(DANA)
+        (theirs,) = await everybody.find(Card, card_id=TOMAS_OLD_CARD)
+        (other,) = await everybody.find(Card, user_id=TOMAS, status="active")
+        (sent,) = await everybody.replacements_of(TOMAS_OLD_CARD)
+        for attempt in (
+            work.set_card_status(other.card_id, "frozen"),
+            work.issue_card(theirs),
+            work.add_replacement(theirs, other),
+            work.set_delivery_status(sent.replacement_id, "delivered"),
+            work.keep_session(CallSession(TOMAS, 0)),
+        ):
+            with pytest.raises(LookupError):
+                await attempt
+        with pytest.raises(LookupError, match="another customer"):
+            work.of_customer(TOMAS)
+        assert work.of_customer(DANA) == work
+
+    before = [await database.rows(table, {}) for table in ("cards", "replacements")]
+    await database.run_once("call", "tool", "print", effect)
+    assert [await database.rows(table, {}) for table in ("cards", "replacements")] == before

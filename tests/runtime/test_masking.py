@@ -1,16 +1,20 @@
 """runtime/masking.py: what nobody may read in a log, a trace or on a screen."""
 
 import json
+from typing import Annotated, Any
 
 import attrs
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from msgspec import Meta
 
+from db.door import Answer
+from runtime.audit import audit
 from runtime.masking import Masker, masker_of
-from tests.bank import bank_tools
-from tests.fakes import new_record
-from tools.registry import Registry
+from runtime.tool_posts import ToolCall
+from tests.fakes import captured_log, new_record
+from tools.registry import Registry, Tool
 
 DANA = {
     "user_id": 3,
@@ -125,9 +129,32 @@ def test_arguments_that_no_tool_has_are_not_shown_and_text_in_the_others_is_mask
     assert Masker().masked({"arguments": {"any": 1}}) == {"arguments": {"any": 1}}
 
 
-def test_masker_hides_what_a_tool_calls_personal() -> None:
-    tool = attrs.evolve(bank_tools().get("display_user_info"), personal=("patient",))
-    masker = masker_of(Registry((tool,)))
-    told = {"arguments": {"user_id": 3, "patient": "Nora Lind"}, "answer": {"patient": "Nora Lind"}}
-    assert "Nora" not in json.dumps(masker.masked(told))
-    assert "Nora" in json.dumps(Masker().masked({"arguments": {"patient": "Nora Lind"}}))
+@attrs.frozen
+class Visit:
+    name: str
+    day: Annotated[str, Meta(pattern="^[0-9-]{10}$")]
+    symptoms: list[str]
+
+
+async def book(work: Any, arguments: Any) -> None:
+    pass
+
+
+def test_masker_hides_what_tools_are_told_in_free_text_and_what_they_call_personal() -> None:
+    masker = masker_of(Registry((Tool("book", "Book.", Visit, book, personal=("diagnosis",)),)))
+    told = {"name": "book", "arguments": {"name": "Nora", "day": "2031-03-03", "symptoms": ["chest pain"]}}
+    assert masker.masked(told)["arguments"] == {"name": "[masked]", "day": "[number]", "symptoms": "[masked]"}
+    answered = {"name": "book", "result": {"diagnosis": "angina", "day": 3}, "diagnosis": "not of a tool"}
+    assert masker.masked(answered) == {
+        "name": "book", "result": {"diagnosis": "[masked]", "day": 3}, "diagnosis": "not of a tool"
+    }  # fmt: skip
+    assert masker.masked({"answer": '{"diagnosis":"angina"}'}) == {"answer": '{"diagnosis":"[masked]"}'}
+
+
+def test_log_line_of_a_tool_call_has_no_word_that_somebody_said() -> None:
+    log, lines = captured_log()
+    masker = masker_of(Registry((Tool("book", "Book.", Visit, book),)))
+    arguments = {"name": "Nora", "day": "2031-03-03", "symptoms": ["chest pain"], "made_up": "HIV"}
+    audit(log, masker, "ledger", ToolCall("id", "book", arguments), Answer(None, "No."), 0.1)
+    shown = json.dumps(lines)
+    assert not [word for word in ("Nora", "chest", "HIV") if word in shown]

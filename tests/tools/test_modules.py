@@ -9,14 +9,16 @@ import pytest
 import tools
 from db.door import Answer
 from db.memory import open_memory_database
+from runtime import limits
 from runtime.settings import read_settings
 from tests.own_modules import lying_in
 from tools.execution import execute
-from tools.policy import NOT_VERIFIED, tools_under
+from tools.policy import LOCKED, NOT_VERIFIED, tools_under
 from tools.registry import BadTools, Tool, agent_tools, tool_modules
 
 HOURS = """
 import attrs
+from db.door import Card, User
 from tools.registry import Tool
 
 @attrs.frozen
@@ -24,7 +26,8 @@ class Hours:
     pass
 
 async def hours(work, arguments):
-    return {"open": "8 to 5"}
+    users = [user.user_id for user in await work.find(User)]
+    return {"open": "8 to 5", "users": users, "cards": len(await work.find(Card))}
 
 TOOLS = (
     Tool("opening_hours", "When the practice is open.", Hours, hours, for_anybody=True),
@@ -50,13 +53,24 @@ def test_agent_has_the_tools_of_the_modules_that_are_named(tmp_path: Path) -> No
         assert [tool.name for tool in tools_under("verified", settings.tools)] == ["verify_caller", *names]
 
 
-async def test_tool_for_anybody_serves_a_caller_who_is_not_verified(tmp_path: Path) -> None:
+async def test_tool_for_anybody_sees_no_customer_before_one_is_verified_and_nobody_else_then(tmp_path: Path) -> None:
     with lying_in(tools, tmp_path, planted_hours=HOURS):
         registry = tools_under("verified")
+
+    async def asked(name: str, number: int, arguments: dict[str, Any] | None = None, call: str = "call") -> Answer:
+        return await execute(database, registry.get(name), call, f"{name}-{number}", arguments or {})
+
+    details = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "+15035550121"}
     async with open_memory_database() as database:
-        asked = await execute(database, registry.get("opening_hours"), "call", "first", {})
-        assert asked == Answer({"open": "8 to 5"})
-        assert (await execute(database, registry.get("own_hours"), "call", "second", {})).error == NOT_VERIFIED
+        assert await asked("opening_hours", 1) == Answer({"open": "8 to 5", "users": [], "cards": 0})
+        assert (await asked("own_hours", 1)).error == NOT_VERIFIED
+        assert (await asked("verify_caller", 1, details)).result["verified"]  # type: ignore[index]
+        for name in ("opening_hours", "own_hours"):
+            assert await asked(name, 2) == Answer({"open": "8 to 5", "users": [3], "cards": 2})
+        for number in range(limits.VERIFY_TRIES):
+            await asked("verify_caller", number, details | {"phone": "+15035550199"}, call="guesses")
+        for name in ("opening_hours", "own_hours"):
+            assert (await asked(name, 1, call="guesses")).error == LOCKED
 
 
 @pytest.mark.parametrize(

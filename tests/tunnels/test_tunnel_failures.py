@@ -232,5 +232,5 @@ async def test_call_is_told_and_the_tunnel_lives_when_this_machine_starts_no_pro
 async def test_call_is_told_when_its_time_is_over_before_the_agent_is_there(tmp_path: Path) -> None:
     settings = attrs.evolve(ngrok_settings(tmp_path), tunnel_deadline_seconds=0.001)
     async with open_stage(settings) as stage:
-        for _ in range(5):
+        for _ in range(2):
             assert (await refused(stage)).cause == "tunnel_timeout"
