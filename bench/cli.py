@@ -47,7 +47,7 @@ def bench(
         Path, typer.Option(help="Folder for latest.json and latest.png.", show_default="bench/results")
     ] = RESULTS,
 ) -> None:
-    """This runtime against the founding document's architecture and a picows relay: CPU, latency, memory, losses.
+    """This runtime against FastAPI on uvloop and a picows relay: CPU, latency, memory, losses.
 
     Nothing leaves this machine. The whole run takes about 20 minutes.
 

@@ -45,6 +45,7 @@ def print_gateway_config(
     service: Annotated[str, typer.Option(help="Kubernetes service.")] = _DEFAULTS.service,
     replicas: Annotated[int, typer.Option(help="Pods in Kubernetes.")] = _DEFAULTS.replicas,
     image: Annotated[str, typer.Option(help="The pods' image.")] = _DEFAULTS.image,
+    nginx_image: Annotated[str, typer.Option(help="Kubernetes: the gateway's image.")] = _DEFAULTS.nginx_image,
     resolver: Annotated[str, typer.Option(help="Kubernetes' DNS.")] = _DEFAULTS.resolver,
     cluster_domain: Annotated[str, typer.Option(help="Kubernetes' own domain.")] = _DEFAULTS.cluster_domain,
     monitoring: Annotated[str, typer.Option(help="Kubernetes namespace of Prometheus.")] = _DEFAULTS.monitoring,

@@ -10,7 +10,7 @@ import pytest
 
 from runtime import limits
 from runtime.doctor.machine import files_finding
-from runtime.gateway import GatewayOptions
+from runtime.gateway import GatewayOptions, print_config
 from runtime.settings import read_environment, setting_fields
 from tests.programs import need
 from tests.wire.confined import settings_of
@@ -104,17 +104,7 @@ def test_unit_waits_for_the_longest_call_and_all_that_follows_when_it_is_stopped
     told = settings_of(FOLDER / name)
     drain = float(re.findall(r"DRAIN_SECONDS=(\d+)", " ".join(told["Environment"]))[0])
     assert drain >= limits.LONGEST_CALL_SECONDS
-    what_follows = (
-        limits.CALLS_END_SECONDS
-        + limits.CHILD_STOP_SECONDS
-        + limits.TUNNEL_END_SECONDS
-        + (limits.ORPHAN_SECONDS + limits.LOST_REPLY_SECONDS)
-        + limits.REGISTER_FLUSH_SECONDS
-        + limits.REPORT_FLUSH_SECONDS
-        + limits.RECORD_STOP_SECONDS
-        + limits.DATABASE_CLOSE_SECONDS
-    )
-    assert float(told["TimeoutStopSec"][0]) >= drain + what_follows
+    assert float(told["TimeoutStopSec"][0]) >= drain + limits.PROCESS_END_SECONDS
     assert told["KillMode"] == ["mixed"]
 
 
@@ -137,6 +127,12 @@ def test_user_of_the_units_is_the_one_that_is_made() -> None:
     _, user, *_ = (FOLDER / "voice.sysusers").read_text().splitlines()[-1].split()
     for name in UNITS:
         assert settings_of(FOLDER / name)["User"] == settings_of(FOLDER / name)["Group"] == [user]
+
+
+def test_readme_puts_the_certificate_where_the_printed_configuration_looks() -> None:
+    text, printed = (FOLDER / "README.md").read_text(), print_config("nginx")
+    placed = re.findall(r"^install -m 6\d\d \S+ (/etc/voice-gateway/\S+)$", text, re.MULTILINE)
+    assert placed == re.findall(r"^ *ssl_certificate(?:_key)? (\S+);$", printed, re.MULTILINE)
 
 
 def test_readme_names_every_file_and_only_what_exists() -> None:

@@ -1,4 +1,4 @@
-"""The founding document's own architecture, written straight from its description: the peer to measure against.
+"""The usual architecture for such a bridge, FastAPI on uvloop, written plainly: the peer to measure against.
 
 FastAPI under uvicorn[standard], `websockets` to Vapi, httpx for REST; two asyncio tasks per call, one for each
 direction; on the assistant's `stopped`, 1,700 ms of silence to the caller in one burst. Nothing is done cleverly,
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import httpx  # noqa: ASYNC127  # what the description names
+import httpx  # noqa: ASYNC127  # the usual choice beside FastAPI
 import uvicorn
 import websockets
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect

@@ -30,12 +30,13 @@ PLANTED = "the copy runs its own code"
 
 
 def tasks() -> Iterator[tuple[str, list[Step]]]:
-    """Document, and what is done in one go: a block with the files before it, or a command of the text."""
-    read = {document: steps_of((ROOT / document).read_text(encoding="utf-8")) for document in DOCUMENTS}
-    in_blocks = [
-        step.text.split() for steps in read.values() for step in steps if isinstance(step, Command) and step.block
-    ]
-    for document, steps in read.items():
+    """Document, and what is done in one go: a block with the files before it, or a command of the text.
+
+    A command of the text that a block of the same document has is left to that; another document's runs elsewhere.
+    """
+    for document in DOCUMENTS:
+        steps = steps_of((ROOT / document).read_text(encoding="utf-8"))
+        in_blocks = [step.text.split() for step in steps if isinstance(step, Command) and step.block]
         made: list[list[Step]] = []
         for step in steps:
             last = made[-1] if made else []

@@ -20,13 +20,13 @@ from tests.documented.rules import COMPANIONS, FIRST_SCENARIO, Rule, rule_of
 READY_SECONDS: Final = 40.0
 KEPT: Final = ("HOME", "LANG", "TERM", "TMPDIR", "USER")
 TOLD_CHARACTERS: Final = 3000
-PROGRAM: Final = re.compile(r"(^|&& |; do )(voice|python|hypercorn)\b")
+PROGRAM: Final = re.compile(r"(^|&& |; do )((?:\w+=\S* |sudo )*)(voice|python|hypercorn)\b")
 BARE: Final = re.compile(r"(\w+=\S* )*(voice|python|hypercorn)\b")
 
 
 def located(command: str) -> str:
     """With the folder of our programs; the text of a document leaves it out, a block must not."""
-    return PROGRAM.sub(r"\1.venv/bin/\2", command)
+    return PROGRAM.sub(r"\1\2.venv/bin/\3", command)
 
 
 def environment_in(checkout: Path) -> dict[str, str]:
@@ -90,13 +90,13 @@ class Reader:
         path = Path(self.environ["PWD"], file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content, encoding="utf-8")
-        if path.parent.name == "scenarios":
+        if file.path.startswith("scenarios/"):
             self.scenario = file.path
         self.written.append(file.path)
         self._tell(file, "", f"{file.path} written")
 
     def _obey(self, command: Command) -> None:
-        rule, run = rule_of(command.text, self.environ)
+        rule, run = rule_of(command.text, self.environ, bool(self.written))
         if command.block == 0 or (rule.run and not BARE.match(command.text)):
             run = located(run)
         if rule.never:

@@ -17,6 +17,10 @@ SIMULATED: Final[Mapping[str, str]] = {
     "VAPI_BASE_URL": f"http://127.0.0.1:{VAPI_PORT}",
 }
 TWO: Final = "scenarios/leaves-in-mid-sentence.yaml scenarios/leaves-after-the-greeting.yaml"
+TOUCHED: Final = (
+    "tests/tools tests/db tests/docs tests/simulation/test_shipped_scenarios.py tests/test_house_rules.py"
+    " tests/test_images.py"
+)
 FEWER: Final = "two of the scenarios: all of them in real time take three minutes, and other tests hold them"
 NO_ACCOUNT: Final = "Vapi is the simulated one: a test has no account, and its machine no way to the internet"
 
@@ -28,11 +32,13 @@ class Rule:
     `run`: in its place; may name groups of the pattern. `why`: it is led elsewhere, made shorter, or not run at all.
     `ready`: it serves for ever, and this word of its output says that it does; it stays until its block is over, or,
     with `brief`, until `then` has been run. `leaves`: files that are there afterwards. `given`: a variable that must
-    have been exported for the rule to fit. `follows`: one of the text that belongs to the block before it.
+    have been exported for the rule to fit; `own_files`: the reader must have written files. `follows`: one of the text
+    that belongs to the block before it.
     """
 
     pattern: str
     given: str = ""
+    own_files: bool = False
     follows: bool = False
     run: str = ""
     why: str = ""
@@ -77,6 +83,16 @@ RULES: Final[tuple[Rule, ...]] = (
         brief=True,
         stopped=(0, 2, 130),  # make says 2, and that it was interrupted
         then=("curl -sSf http://127.0.0.1:8010/", "curl -sSf http://127.0.0.1:8010/metrics"),
+    ),
+    Rule(
+        pattern=r"make test",
+        own_files=True,
+        run="make unit",
+        environ={"PYTEST_ADDOPTS": f"-n 2 {TOUCHED}"},
+        why="what looks at files that a reader adds, lint and types with the guide's `make check`: CI has run the"
+        " whole of it without them",
+        says=("== pytest", r"\d{3,} passed"),
+        seconds=300,
     ),
     Rule(
         pattern=r"make test",
@@ -200,11 +216,11 @@ RULES: Final[tuple[Rule, ...]] = (
 UNKNOWN: Final = Rule(pattern="")
 
 
-def rule_of(command: str, exported: Mapping[str, str] = {}) -> tuple[Rule, str]:
+def rule_of(command: str, exported: Mapping[str, str] = {}, own_files: bool = False) -> tuple[Rule, str]:
     """The first rule that fits, and what is run in the command's place."""
     written = command.replace(".venv/bin/", "")
     for rule in RULES:
         found = re.fullmatch(rule.pattern, written)
-        if found and (not rule.given or rule.given in exported):
+        if found and (not rule.given or rule.given in exported) and own_files >= rule.own_files:
             return rule, found.expand(rule.run) if rule.run else command
     return UNKNOWN, command

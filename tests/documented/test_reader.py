@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.documented import rules
-from tests.documented.every_command import DOCUMENTS
+from tests.documented.every_command import DOCUMENTS, tasks
 from tests.documented.machine import Machine, NoMachine, open_machine
 from tests.documented.markdown import Command, FileToWrite, steps_of
-from tests.documented.reader import Reader
+from tests.documented.reader import Reader, located
 from tests.documented.rules import RULES, Rule, rule_of
 from tests.house_rules import ROOT
 
@@ -51,6 +51,46 @@ def test_document_is_refused_when_a_block_is_never_closed() -> None:
         steps_of("```sh\nmake demo\n")
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```bash\nmake demo\n```\n",
+        "```console\n$ make demo\n```\n",
+        "```\nmake demo\n```\n",
+        "```sh title\nmake demo\n```\n",
+        "    make demo\n",
+        "\tmake demo\n",
+        "- a list:\n\n    ```sh\n    make demo\n    ```\n",
+        "- ```sh\n  make demo\n  ```\n",
+        "> ```sh\n> make demo\n> ```\n",
+        "<pre>make demo</pre>\n",
+    ],
+)
+def test_document_is_refused_when_a_block_could_hide_commands(block: str) -> None:
+    with pytest.raises(ValueError, match=r"line \d: a block"):
+        steps_of(f"Words.\n\n{block}")
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["TOOLS=visits A= voice serve", "sudo make demo", "env A=b .venv/bin/voice serve", "voice run\nscenarios"],
+)
+def test_span_is_a_command_whatever_stands_before_its_program(span: str) -> None:
+    assert steps_of(f"Words,\nand `{span}`, and `A=b`.\n") == [Command(span.replace("\n", " "), 2)]
+
+
+def test_program_is_found_when_variables_stand_before_it() -> None:
+    assert located("A=b voice serve && sudo voice doctor") == "A=b .venv/bin/voice serve && sudo .venv/bin/voice doctor"
+
+
+def test_command_that_another_document_has_is_run_in_each_with_its_own_files() -> None:
+    doing = [document for document, steps in tasks() for step in steps if getattr(step, "text", "") == "make test"]
+    assert doing == list(DOCUMENTS)
+    plain, with_files = (rule_of("make test", {}, own_files)[0] for own_files in (False, True))
+    assert plain != with_files
+    assert rule_of("make demo", {}, own_files=True) == rule_of("make demo")
+
+
 def test_every_rule_is_of_a_command_that_is_documented() -> None:
     texts = [
         step.text
@@ -58,7 +98,12 @@ def test_every_rule_is_of_a_command_that_is_documented() -> None:
         for step in steps_of((ROOT / document).read_text(encoding="utf-8"))
         if isinstance(step, Command)
     ]
-    used = [rule_of(text, exported)[0] for text in texts for exported in ({}, {"VAPI_API_KEY": "k"})]
+    used = [
+        rule_of(text, exported, own)[0]
+        for text in texts
+        for exported in ({}, {"VAPI_API_KEY": "k"})
+        for own in (False, True)
+    ]
     assert [rule.pattern for rule in RULES if rule not in used] == [], "rules that are not needed any more"
 
 

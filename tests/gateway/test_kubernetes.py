@@ -139,6 +139,14 @@ def test_pods_may_do_nothing_that_they_need_not() -> None:
         assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
+def test_images_are_of_a_version_and_those_that_were_asked_for() -> None:
+    shipped, told = printed_objects(), printed_objects(GatewayOptions(nginx_image="mirror.test/nginx@sha256:ab12"))
+    for kind, name in WORKLOADS:
+        assert re.search(r":\d+\.\d+(\.\d+)?$", container_of(shipped, kind, name)["image"])
+    assert container_of(told, "Deployment", "voice-gateway")["image"] == "mirror.test/nginx@sha256:ab12"
+    assert f"by default `{GatewayOptions().nginx_image}`" in (FOLDER / "README.md").read_text()
+
+
 def test_gateway_writes_to_its_temporary_folder_only() -> None:
     conf = printed_objects()["ConfigMap", "voice-gateway"]["data"]["nginx.conf"]
     written = re.findall(r"^ *(pid|\w+_temp_path) (\S+);$", conf, re.MULTILINE)
