@@ -23,7 +23,7 @@ PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._/-]{1,50}")
 
 @attrs.frozen
 class PodsFolder:
-    """`tell` says to the watchdog what runs: `NAME PID`, `gone PID`."""
+    """`tell` says to the watchdog what runs: `NAME PID`, `leaving PID`, `gone PID`."""
 
     path: Path
     _pipe: int

@@ -123,7 +123,7 @@ class Kept:
     settings: Mapping[str, str] | None = attrs.field(repr=False)
     until_ready: Callable[[Program], Awaitable[None]] = attrs.field(repr=False)
     announce: Callable[[str], None] = attrs.field(repr=False)
-    """Is told `NAME PID` of each life, and `gone PID` behind it."""
+    """Is told `NAME PID` of each life, `leaving PID` when it is told to leave, and `gone PID` behind it."""
     program: Program | None = None
     why: str = ""
     leaving: trio.Event = attrs.field(factory=trio.Event, repr=False)
@@ -135,6 +135,7 @@ class Kept:
         if self.program is not None:
             with suppress(ProcessLookupError):
                 self.program.process.send_signal(how)
+            self.announce(f"leaving {self.program.process.pid}")
 
     async def run(self, task_status: trio.TaskStatus[bool]) -> None:
         """Until it has left. Given by `started`: whether it got ready; if not, it is not started again."""

@@ -1,19 +1,26 @@
 # Kept by runtime/pods_folder.py beside the pods and their nginx. $1: the folder of their sockets.
-# Standard input is a pipe whose only writer is `voice pods`. Lines: "NAME PID" as it starts nginx or a pod, "gone PID"
-# when one has ended. End of file, however it came to its end: the pods drain, then nginx and the folder go.
+# Standard input is a pipe whose only writer is `voice pods`. Lines: "NAME PID" as it starts nginx or a pod, "leaving PID"
+# when it has told a pod to drain, "gone PID" when one has ended. End of file, however it came to its end: the pods drain,
+# then nginx and the folder go.
 PATH=/usr/bin:/bin
 folder=$1
 pods=
+told= # to drain; a second SIGTERM would end their calls
 nginx=
+without() {
+    rest=
+    for one in $2; do
+        [ "$one" = "$1" ] || rest="$rest $one"
+    done
+    echo "$rest"
+}
 while read -r word pid; do
     case $word in
         nginx) nginx=$pid ;;
-        gone)
-            rest=
-            for one in $pods; do
-                [ "$one" = "$pid" ] || rest="$rest $one"
-            done
-            pods=$rest
+        leaving | gone)
+            pods=$(without "$pid" "$pods")
+            told=$(without "$pid" "$told")
+            [ "$word" = leaving ] && told="$told $pid"
             [ "$nginx" = "$pid" ] && nginx=
             ;;
         *) pods="$pods $pid" ;;
@@ -29,7 +36,7 @@ alive() {
 for pid in $pods; do
     kill -TERM "$pid" 2>/dev/null
 done
-for pid in $pods; do
+for pid in $pods $told; do
     while alive "$pid"; do
         sleep 0.2 # a drain has an end of its own
     done

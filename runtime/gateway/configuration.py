@@ -209,6 +209,7 @@ def _kubernetes(options: GatewayOptions) -> str:
         service=options.service,
         replicas=options.replicas,
         image=options.image,
+        nginx_image=options.nginx_image,
         user=_IMAGE_USER,
         monitoring=options.monitoring,
         voice_port=_VOICE_PORT,

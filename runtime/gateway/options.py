@@ -15,6 +15,8 @@ CALLS_MAP: Final = "voice-calls.map"
 
 _PATH: Final = r"/[A-Za-z0-9._/-]{1,100}"
 _LABEL: Final = r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?"
+_IMAGE: Final = r"[A-Za-z0-9._:/@-]{1,255}"
+PORT_MOST: Final = 65_535
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -29,6 +31,11 @@ def _shaped(pattern: str, what: str) -> Check:
 def _at_least_one(_: Any, attribute: "attrs.Attribute[Any]", value: int) -> None:
     if not 1 <= value < 1_000_000:
         raise SettingsError(f"--{attribute.name.replace('_', '-')} {value!r} is not a whole number above 0")
+
+
+def _port_of_its_own(_: Any, __: "attrs.Attribute[Any]", value: str) -> None:
+    if not 1 <= int(value.rpartition(":")[2]) <= PORT_MOST:
+        raise SettingsError(f"--listen {value!r} is not a port from 1 to {PORT_MOST}, or host:port with one")
 
 
 def _pods(_: Any, __: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
@@ -47,7 +54,8 @@ class GatewayOptions:
         default="hooks.example.com", validator=_shaped(r"[A-Za-z0-9._-]{1,253}", "a host name")
     )
     listen: str = attrs.field(
-        default="443", validator=_shaped(r"([A-Za-z0-9.*-]+:|\[[0-9a-fA-F:]+\]:)?[0-9]{1,5}", "port or host:port")
+        default="443",
+        validator=[_shaped(r"([A-Za-z0-9.*-]+:|\[[0-9a-fA-F:]+\]:)?[0-9]{1,5}", "port or host:port"), _port_of_its_own],
     )
     certificate: str = attrs.field(
         default="/etc/voice-gateway/tls.crt", validator=_shaped(f"({_PATH})?", "an absolute path")
@@ -76,8 +84,10 @@ class GatewayOptions:
     replicas: int = attrs.field(default=3, validator=_at_least_one)
     image: str = attrs.field(
         default="registry.example.com/mini-bcs-voice-vapi:0.1.0",
-        validator=_shaped(r"[A-Za-z0-9._:/@-]{1,255}", "an image's name"),
+        validator=_shaped(_IMAGE, "an image's name"),
     )
+    nginx_image: str = attrs.field(default="nginx:1.28", validator=_shaped(_IMAGE, "an image's name"))
+    """Kubernetes: the stock nginx, of Docker's official images, whose user is 101."""
     resolver: str = attrs.field(
         default="kube-dns.kube-system.svc.cluster.local",
         validator=_shaped(r"[A-Za-z0-9.:\[\]-]{1,253}", "a name server"),

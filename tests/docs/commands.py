@@ -74,6 +74,10 @@ WISHES: Final[tuple[tuple[dict[str, Any], dict[str, object]], ...]] = (
 )  # fmt: skip
 GATEWAY: Final[tuple[tuple[dict[str, Any], dict[str, object]], ...]] = (
     ({"server_name": "a b"}, {"option": "--server-name", "value": "a b", "kind": "a host name"}),
+    (
+        {"listen": "127.0.0.1:0"},
+        {"option": "--listen", "value": "127.0.0.1:0", "kind": "a port from 1 to 65535, or host:port with one"},
+    ),
     ({"rate": -5}, {"option": "--rate", "value": -5}),
     ({"pods": ("A",)}, {"pod": "A"}),
     ({"pods": ("a", "a")}, {}),

@@ -1,5 +1,6 @@
 """What `voice pods` says, of itself and in the log."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,14 +24,21 @@ from tests.runtime.test_pods_kept import Machine
 
 
 def pods_lines() -> Iterator[Symptom]:
-    def refused(count: int = 2, which: Any = lambda *_, **__: "nginx", **settings: Any) -> str:
+    def refused(
+        count: int = 2, which: Any = lambda *_, **__: "nginx", at: str = "127.0.0.1:9000", **settings: Any
+    ) -> str:
         known = Settings(vapi_api_key="k", **settings)
-        return said(OwnError, partial(plan_pods, known, count, "127.0.0.1:9000", which))
+        return said(OwnError, partial(plan_pods, known, count, at, which))
 
     yield seen(refused(console_bind=Bind(unix_path="/run/console.sock")))
     yield seen(refused(limits.PODS_EMBEDDED_MOST + 1), pods=limits.PODS_EMBEDDED_MOST)
     yield seen(refused(which=lambda *_, **__: None))
     yield seen(refused(), address="127.0.0.1:9000")
+    yield seen(refused(5, vapi_slots=3), slots=3, pods=5)
+    yield seen(refused(console_bind=Bind("127.0.0.1", 65_533)), address="127.0.0.1:65533", ports=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 0)
+        yield seen(refused(at="*:9000"), address="*:9000")
     for make in (_elsewhere, _machine_that_is_full, _not_started):
         yield from in_virtual_time(make)
 
@@ -50,7 +58,7 @@ async def _machine_that_is_full(found: list[Symptom]) -> None:
     async def no_memory(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    def no_room(**_: object) -> str:
+    def no_room(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -59,6 +67,9 @@ async def _machine_that_is_full(found: list[Symptom]) -> None:
         found.append(seen(line, program="pod-1", why="Cannot allocate memory"))
         patch.setattr(pods_folder.tempfile, "mkdtemp", no_room)
         line = await said_later(StartError, lambda: open_pods_folder().__aenter__())
+        found.append(seen(line, why="No space left on device"))
+        patch.setattr(Path, "write_text", no_room)
+        line = await said_later(StartError, lambda: _pods().run(_no_signals(), print))
         found.append(seen(line, why="No space left on device"))
 
 

@@ -13,11 +13,14 @@ import attrs
 import pytest
 import trio
 
+from runtime.gateway import GatewayOptions
+from runtime.pods_plan import PodsPlan
+from runtime.settings import Settings
 from runtime.webhook_secret import SECRET_HEADER
 from simulation.background import open_background
 from simulation.vapi_call import SimulatedCall
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
-from tests.gateway.fleet import Answer, Gateway, free_port, short_folder
+from tests.gateway.fleet import Answer, Gateway, free_port, open_nginx, open_small_pods, short_folder
 from tests.gateway.real_pod import card_locked
 from tests.postgres import RunSql
 from tests.programs import need
@@ -145,6 +148,20 @@ async def pods_at_work(count: int, database_url: str, folder: Path) -> AsyncIter
         yield PodsAtWork(program, Gateway(port, folder, program.process), cloud, voice_url, callers)
 
 
+async def test_tool_without_a_pod_in_its_path_is_answered_whichever_of_them_run(nginx: str, short: Path) -> None:
+    """Four of eight: the others' places are for those that replace them."""
+    plan = PodsPlan(Settings(pod_id="pod"), 4, "127.0.0.1:9000", nginx)
+    names = tuple(plan.pod_id(number) for number in range(1, 9))
+    options: Any = GatewayOptions(certificate="", pods=names, shared_database=True)
+    for run in (names[:4], names[3:7], names[7:]):
+        async with open_small_pods(short, run) as small, open_nginx(nginx, short, options) as gateway:
+            for _ in range(2 * len(names)):
+                assert (await gateway.ask("/tool")).status == 200
+            assert sum(len(pod.asked) for pod in small.values()) == 2 * len(names)
+        for name in run:
+            (short / f"{name}.sock").unlink()
+
+
 async def test_pods_are_not_started_when_a_port_of_theirs_is_taken(nginx: str) -> None:
     for setting in ("--listen", "PORT"):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -226,7 +243,17 @@ async def test_pod_is_replaced_and_no_caller_and_no_tool_answer_is_lost(
         await pods.program.says('"pod_replaced"')
         assert gone(pods.lives("pod-1")[0])
 
-        # Killed itself, it leaves nothing behind: a shell beside it sees to that.
+        # Killed itself while they drain, it ends no call and leaves nothing behind: a shell beside it sees to that.
+        pods.hang_up = trio.Event()
+        last = await pods.dial()
+        pods.program.process.terminate()
+        await pods.program.says("the pods drain")
+        await until(lambda: '"draining"' in pods.log_of("pod-2"))
         pods.program.process.kill()
+        await pods.program.process.wait()
+        await trio.sleep(0.5)  # for the shell to tell whom it would
+        await pods.goes_on(last)
+        assert "Dana Whitfield" in await pods.ask(last, INFO, "nobody watches")
+        pods.hang_up.set()
         await until(lambda: all(gone(pid) for name in ("nginx", "pod-2") for pid in pods.lives(name)), 20)
         await until(lambda: not left_in(short))
