@@ -139,9 +139,9 @@ async def test_schema_is_applied_once_when_many_processes_start_together(server_
 
 async def test_door_makes_its_tables_again_when_the_server_lost_them(run_sql: RunSql, postgres: Database) -> None:
     await postgres.ping()
-    await run_sql("DROP TABLE replacements, cards, users, calls, tool_answers, process_keys")
+    await run_sql("DROP TABLE replacements, cards, users, calls, tool_answers, process_keys CASCADE")
     assert await postgres.rows("cards", {"card_id": 5})
-    await run_sql("DROP TABLE replacements, cards, users, calls, tool_answers, process_keys")
+    await run_sql("DROP TABLE replacements, cards, users, calls, tool_answers, process_keys CASCADE")
 
     async def look(work: Work) -> Any:
         return await work.user(3)

@@ -30,8 +30,8 @@ async def hours(work, arguments):
     return {"open": "8 to 5", "users": users, "cards": len(await work.find(Card))}
 
 TOOLS = (
-    Tool("opening_hours", "When the practice is open.", Hours, hours, for_anybody=True),
-    Tool("own_hours", "When the caller is expected.", Hours, hours),
+    Tool("planted_opening", "When the practice is open.", Hours, hours, for_anybody=True),
+    Tool("planted_own", "When the caller is expected.", Hours, hours),
 )
 """
 
@@ -39,9 +39,9 @@ TOOLS = (
 def test_agent_has_the_tools_of_all_modules_when_none_is_named(tmp_path: Path) -> None:
     with lying_in(tools, tmp_path, planted_hours=HOURS, planted_table="TABLE = 1"):
         assert tool_modules() == ("planted_hours",)
-        assert [tool.name for tool in agent_tools()] == ["opening_hours", "own_hours"]
+        assert [tool.name for tool in agent_tools()] == ["planted_opening", "planted_own"]
     assert "card_tools" in tool_modules()
-    assert "opening_hours" not in [tool.name for tool in agent_tools()]
+    assert "planted_opening" not in [tool.name for tool in agent_tools()]
 
 
 def test_agent_has_the_tools_of_the_modules_that_are_named(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_agent_has_the_tools_of_the_modules_that_are_named(tmp_path: Path) -> No
     with lying_in(tools, tmp_path, planted_hours=HOURS, planted_days=more):
         settings = read_settings({"TOOLS": "planted_hours", "POD_ID": "pod"})
         names = [tool.name for tool in tools_under("open", settings.tools)]
-        assert names == ["opening_hours", "own_hours"]
+        assert names == ["planted_opening", "planted_own"]
         assert [tool.name for tool in tools_under("verified", settings.tools)] == ["verify_caller", *names]
 
 
@@ -62,14 +62,14 @@ async def test_tool_for_anybody_sees_no_customer_before_one_is_verified_and_nobo
 
     details = {"last4": "4242", "full_name": "Dana Whitfield", "phone": "+15035550121"}
     async with open_memory_database() as database:
-        assert await asked("opening_hours", 1) == Answer({"open": "8 to 5", "users": [], "cards": 0})
-        assert (await asked("own_hours", 1)).error == NOT_VERIFIED
+        assert await asked("planted_opening", 1) == Answer({"open": "8 to 5", "users": [], "cards": 0})
+        assert (await asked("planted_own", 1)).error == NOT_VERIFIED
         assert (await asked("verify_caller", 1, details)).result["verified"]  # type: ignore[index]
-        for name in ("opening_hours", "own_hours"):
+        for name in ("planted_opening", "planted_own"):
             assert await asked(name, 2) == Answer({"open": "8 to 5", "users": [3], "cards": 2})
         for number in range(limits.VERIFY_TRIES):
             await asked("verify_caller", number, details | {"phone": "+15035550199"}, call="guesses")
-        for name in ("opening_hours", "own_hours"):
+        for name in ("planted_opening", "planted_own"):
             assert (await asked(name, 1, call="guesses")).error == LOCKED
 
 
