@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import asyncpg
+
 from db.queries import Connection
 from db.table import Table
 
@@ -77,8 +79,16 @@ async def now(connection: Connection) -> datetime:
 async def make_missing(connection: Connection, tables: tuple[Table, ...]) -> None:
     """Make and fill those that are not there; of the others, see that they have the columns of their records."""
     for table in tables:
-        if await connection.fetchval("SELECT to_regclass($1) IS NULL", f'"{table.name}"'):
-            await connection.execute(table.schema)
-            if table.rows:
-                await connection.execute(table.first_rows_sql())
-        await connection.execute(f'SELECT {_names(table.columns)} FROM "{table.name}" LIMIT 0')
+        try:
+            await _make(connection, table)
+        except asyncpg.PostgresError as error:
+            error.args = (f"table {table.name} of db/tables/: {error.args[0]}",)
+            raise
+
+
+async def _make(connection: Connection, table: Table) -> None:
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f'"{table.name}"'):
+        await connection.execute(table.schema)
+        if table.rows:
+            await connection.execute(table.first_rows_sql())
+    await connection.execute(f'SELECT {_names(table.columns)} FROM "{table.name}" LIMIT 0')

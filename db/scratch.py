@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import attrs
+import msgspec
 
 from db.asyncio_loop import AsyncioLoop, open_asyncio_loop
 from db.door import DatabaseUnavailable, check_database_url
@@ -33,7 +34,7 @@ class TableReader:
     _loop: AsyncioLoop
 
     async def rows(self, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """All rows of each table; one that cannot be read is left out. Raises DatabaseUnavailable."""
+        """All rows of each table, as JSON values; one that cannot be read is left out. Raises DatabaseUnavailable."""
         return dict(await _connected(self._loop, self.url, _read, sorted(tables)))
 
     async def others_connected(self) -> bool:
@@ -46,7 +47,8 @@ async def _read(connection: Any, tables: list[str]) -> dict[str, list[dict[str, 
     for table in tables:
         quoted = '"' + table.replace('"', '""') + '"'
         with suppress(asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
-            found[table] = [dict(row) for row in await connection.fetch(f"SELECT * FROM {quoted}")]
+            rows = await connection.fetch(f"SELECT * FROM {quoted}")
+            found[table] = [msgspec.to_builtins(dict(row), enc_hook=str) for row in rows]
     return found
 
 

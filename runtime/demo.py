@@ -198,7 +198,10 @@ def _settings(stage: Stage) -> Settings:
 
 
 async def _rows(database: Database, scenario: Scenario) -> Rows:
-    return {table: await database.rows(table, {}) for table in sorted(tables_of(scenario))}
+    try:
+        return {table: await database.rows(table, {}) for table in sorted(tables_of(scenario))}
+    except ValueError as exc:  # there is no such table
+        raise SettingsError(f"{scenario.path}: {exc}") from exc
 
 
 async def _ended_call(cloud: VapiCloud) -> SimulatedCall | None:

@@ -112,6 +112,7 @@ async def open_doors(
     settings.require_vapi()
     engine = choose_engine(settings)
     prompt, ssl_context = _prompt(settings.agent_desc), trusting(settings.ssl_cert_file)
+    registry = tools_under(settings.tool_policy, settings.tools)  # what is wrong with it is told before a port is open
     opened = False
     async with AsyncExitStack() as stack:
         listeners = await listen_on_all(settings, stack)
@@ -131,7 +132,7 @@ async def open_doors(
             way_in=tunnel or FixedAddress(settings.public_base_url or f"http://{webhook.seen_from_here}"),
             nonce=nonce,
             webhook_key=await _webhook_key(settings, database),
-            registry=tools_under(settings.tool_policy, settings.tools),
+            registry=registry,
             database=database,
             vapi_calls=VapiCalls(vapi, ssl_context, switchboard, VapiSlots(settings.vapi_slots)),
             reporter=reporter,

@@ -15,6 +15,7 @@ from rich.prompt import Confirm
 
 from db.door import BadDatabaseUrl, check_database_url
 from db.embedded import EmbeddedServerError, open_embedded_server
+from db.table import KEPT_BY_US, table_named
 from runtime.errors import SettingsError, StartError
 from runtime.settings import TailMode, read_settings
 from runtime.voice_ws import VoiceProtocol
@@ -71,6 +72,8 @@ def run_conversations(wishes: Wishes, environ: Mapping[str, str], console: Conso
     scenarios = scenarios_in(wishes.scenarios)
     options = options_of(wishes, environ)
     _require_speech(scenarios, options)
+    if options.agent in ("simulated", "live"):
+        _require_tables(scenarios)
     gate = _gate(wishes, options, len(scenarios) * wishes.repeat, console)
     runs = _folder(wishes.runs)
     tasks = tasks_of(scenarios, wishes.repeat, wishes.seed, runs)
@@ -109,6 +112,18 @@ def _require_speech(scenarios: Sequence[Scenario], options: Options) -> None:
             Speech(scenario.path.parent / "audio").require(lines(scenario))
         except NoRecording as exc:
             raise SettingsError(f"{scenario.path}: {exc}; --scripted needs none") from exc
+
+
+def _require_tables(scenarios: Sequence[Scenario]) -> None:
+    """Raises SettingsError: what is expected of our own database is of a table or column that it has not."""
+    for scenario in scenarios:
+        looked_at = [(row.table, {**row.where, **row.values}) for row in scenario.expect.rows]
+        try:
+            for name, columns in (*looked_at, *((table, {}) for table in scenario.expect.unchanged)):
+                if name not in KEPT_BY_US:
+                    table_named(name, columns)
+        except ValueError as exc:
+            raise SettingsError(f"{scenario.path}: {exc}") from exc
 
 
 def _gate(wishes: Wishes, options: Options, conversations: int, console: Console) -> Gate:

@@ -66,7 +66,12 @@ def write_artifacts(
         for event in (cloud_call.log.events if cloud_call else ())
         if event.event == "speech-started"
     )
-    draw(made.timeline_png, Picture(scenario.name, report, caller, agent, tools, _passed(checks), lines))
+    shown = attrs.evolve(
+        report,
+        turns=tuple(attrs.evolve(turn, text=mask({"text": turn.text})["text"]) for turn in report.turns),
+        backchannels=tuple(attrs.evolve(said, text=mask({"text": said.text})["text"]) for said in report.backchannels),
+    )
+    draw(made.timeline_png, Picture(scenario.name, shown, caller, agent, tools, _passed(checks), lines))
     known = [*report.events, *(cloud_call.log.events if cloud_call else ()), *events]
     trace = sorted({id(event): event for event in known}.values(), key=lambda event: event.mono)
     trace_lines = [

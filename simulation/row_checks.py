@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from simulation.check import Check, named_values, shown, without
@@ -46,10 +47,24 @@ def _row(expected: RowExpectation, evidence: Evidence) -> Check:
 
 
 def _matches(row: Row, wanted: Row) -> bool:
-    """Equal as values, or as text: a scenario writes dates, numbers and ids as YAML can."""
-    return all(
-        column in row and (row[column] == value or str(row[column]) == str(value)) for column, value in wanted.items()
-    )
+    return all(column in row and _is(row[column], value) for column, value in wanted.items())
+
+
+def _is(got: Any, wanted: Any) -> bool:
+    """Equal as values, as text, or as a moment: a scenario writes dates, times, numbers and ids as YAML can."""
+    if got == wanted or str(got) == str(wanted):
+        return True
+    moments = [_moment(value) for value in (got, wanted)]
+    return None not in moments and moments[0] == moments[1]
+
+
+def _moment(value: Any) -> datetime | None:
+    """A time with its offset; no date, and nothing that is not one. Python 3.10's "Z" is everybody's."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _unchanged(table: str, evidence: Evidence) -> Check:

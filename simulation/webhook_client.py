@@ -109,6 +109,8 @@ class WebhookClient:
 
     async def _exchange(self, request: ToolRequest) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(request.url)
+        if not request.url:
+            raise ValueError("the assistant was given no tool of this name, and so no address to ask")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{request.url!r} is not an http:// or https:// URL")
         stream: trio.abc.Stream = await self.network.dial(parts.hostname, parts.port or PORTS[parts.scheme])

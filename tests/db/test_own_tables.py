@@ -13,8 +13,10 @@ from db.door import Card, Database, DatabaseUnavailable, Refusal, RuleViolated, 
 from db.look import look_at_database
 from db.memory import open_memory_database
 from db.pool import open_database
-from db.scratch import open_scratch_bank
+from db.scratch import open_scratch_bank, open_table_reader
 from db.table import NOBODY, BadTable, Table, own_tables
+from simulation.row_checks import _matches
+from simulation.scenario import RowExpectation
 from tests.own_modules import TABLE, lying_in
 from tests.postgres import RunSql, of_database
 
@@ -159,7 +161,10 @@ async def test_process_says_what_is_missing_when_the_table_lacks_a_column(
 ) -> None:
     await run_sql("CREATE TABLE planted_visits (visit_id integer)")
     async with open_database(url) as database:
-        with pytest.raises(DatabaseUnavailable, match='UndefinedColumnError: column "user_id" does not exist'):
+        with pytest.raises(
+            DatabaseUnavailable,
+            match='UndefinedColumnError: table planted_visits of db/tables/: column "user_id" does not exist',
+        ):
             await database.ping()
 
 
@@ -279,3 +284,25 @@ async def test_keys_are_made_from_one_on_when_first_rows_have_none_above_zero(
             added = await done(database, lambda work: work.add(own.record))
             assert added == {"row_id": 1}
             assert [row["row_id"] for row in await database.rows("planted_rows", {})] == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-01-01T00:00:00Z", "2026-01-01 01:00:00+01:00", datetime(2026, 1, 1, tzinfo=UTC)]
+)
+async def test_scenario_finds_a_time_however_it_is_written_and_whoever_reads_the_rows(
+    visit: type[Any], url: str, postgres: Database, written: Any
+) -> None:
+    wanted = RowExpectation("planted_visits", {"visit_id": 1, "day": date(2026, 3, 2)}, {"made": written})
+    await postgres.ping()
+    async with open_table_reader(url) as reader, open_memory_database() as memory:
+        for rows in (
+            await reader.rows(["planted_visits"]),
+            {"planted_visits": await memory.rows("planted_visits", {})},
+        ):
+            assert is_met(wanted, rows["planted_visits"])
+            later = attrs.evolve(wanted, values={"made": "2026-01-01T00:00:01Z"})
+            assert not is_met(later, rows["planted_visits"])
+
+
+def is_met(expected: RowExpectation, rows: list[dict[str, Any]]) -> bool:
+    return any(_matches(row, expected.where) and _matches(row, expected.values) for row in rows)

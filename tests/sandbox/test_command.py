@@ -133,3 +133,17 @@ def test_demo_speaks_in_tones_when_a_line_cannot_be_spoken(new_words: Path) -> N
     assert "tones stand for speech: no recording of 'Hello, this sentence is new.'" in console.export_text()
     shipped = demo._voice_of(load_scenario(Path("scenarios/freeze-card.yaml")), Screen(console))
     assert isinstance(shipped, Speech)
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ("rows: [{table: card, where: {card_id: 5}, set: {status: frozen}}]", "no table 'card': expected one of users"),
+        ("rows: [{table: cards, where: {id: 5}, set: {status: frozen}}]", "table cards has no column 'id': expected"),
+        ("unchanged: [user]", "no table 'user'"),
+    ],
+)
+def test_run_is_refused_before_any_call_when_a_table_is_not_there(tmp_path: Path, expected: str, words: str) -> None:
+    (tmp_path / "simple.yaml").write_text(SIMPLE.format("simple") + f"expect:\n  {expected}\n")
+    with pytest.raises(SettingsError, match=f"simple.yaml: {words}"):
+        run_conversations(wishes(scenarios=(tmp_path / "simple.yaml",), scripted=True), {}, Console())

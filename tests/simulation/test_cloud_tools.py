@@ -133,7 +133,7 @@ async def test_tool_call_without_a_url_is_no_result(api: Api) -> None:
         body = call_body(tool_url=webhook.url)
         body["assistant"]["model"]["tools"] = []
         (exchange,) = await exchanges_of(api, webhook, body)
-    assert "is not an http:// or https:// URL" in exchange.failure
+    assert "was given no tool of this name" in exchange.failure
 
 
 async def test_assistant_speaks_its_filler_before_tools_when_told(api: Api) -> None:
