@@ -13,7 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
+import pytest
 import trio
+
+from tests.programs import need
 
 NEAR_ADDRESS = "10.0.0.1"
 FAR_ADDRESS = "10.0.0.2"
@@ -123,3 +126,17 @@ def _open_machine() -> Iterator[Machine]:
         yield machine
     finally:
         os.close(machine.namespace)
+
+
+@contextmanager
+def cable_or_skip() -> Iterator[Cable]:
+    """For a fixture: skips where there is no `ip`, no root, or no namespaces."""
+    need("ip", "iproute2")
+    if os.geteuid() != 0:
+        pytest.skip("needs root (network namespaces)")
+    with ExitStack() as stack:
+        try:
+            cable = stack.enter_context(open_cable())
+        except OSError as exc:
+            pytest.skip(f"network namespaces are not allowed here, not even to root: {exc.strerror}")
+        yield cable

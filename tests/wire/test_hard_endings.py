@@ -3,9 +3,8 @@
 A vanished peer is gone in ten seconds at most: a ping every 4 s, and 5 s for its pong.
 """
 
-import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ import trio
 from runtime import limits
 from simulation.scenario import AgentTurn
 from simulation.vapi_cloud import VapiCloud, open_vapi_cloud
-from tests.programs import need
-from tests.wire.machines import FAR_ADDRESS, NEAR_ADDRESS, Cable, open_cable
+from tests.wire.machines import FAR_ADDRESS, NEAR_ADDRESS, Cable, cable_or_skip
 from tests.wire.processes import START_SECONDS, open_cloud_program, open_program
 from tests.wire.sockets import HeldCall, TappedNetwork, hold_call
 from tests.world import VOICE, World, open_world
@@ -99,14 +97,7 @@ async def test_caller_is_told_at_once_when_vapi_resets() -> None:
 
 @pytest.fixture
 def joined_machines() -> Iterator[Cable]:
-    need("ip", "iproute2")
-    if os.geteuid() != 0:
-        pytest.skip("needs root (network namespaces)")
-    with ExitStack() as stack:
-        try:
-            cable = stack.enter_context(open_cable())
-        except OSError as exc:
-            pytest.skip(f"network namespaces are not allowed here, not even to root: {exc.strerror}")
+    with cable_or_skip() as cable:
         yield cable
 
 

@@ -1,30 +1,20 @@
 """A pod's doors under the environment that the manifest gives it, asked from another machine as the kubelet, Prometheus
 and a stranger would ask."""
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 import trio
 
 from tests.gateway.kubernetes import container_of, environment_of, printed_objects
-from tests.programs import need
-from tests.wire.machines import NEAR_ADDRESS, Cable, Machine, open_cable
+from tests.wire.machines import NEAR_ADDRESS, Cable, Machine, cable_or_skip
 from tests.world import open_world
 
 
 @pytest.fixture
 def cable() -> Iterator[Cable]:
     """The pod's machine, on which every port is free, and another."""
-    need("ip", "iproute2")
-    if os.geteuid() != 0:
-        pytest.skip("needs root (network namespaces)")
-    with ExitStack() as stack:
-        try:
-            joined = stack.enter_context(open_cable())
-        except OSError as exc:
-            pytest.skip(f"network namespaces are not allowed here, not even to root: {exc.strerror}")
+    with cable_or_skip() as joined:
         yield joined
 
 

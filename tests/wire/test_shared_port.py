@@ -1,9 +1,8 @@
 """Processes that share the callers' port: who leaves it turns nobody away."""
 
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -13,8 +12,7 @@ from runtime.guests import SharedListener
 from runtime.listeners import bound, close_all, listen
 from runtime.setting_values import Bind
 from simulation.background import open_background
-from tests.programs import need
-from tests.wire.machines import Machine, open_cable
+from tests.wire.machines import Machine, cable_or_skip
 
 GUESTS = 300
 
@@ -32,16 +30,12 @@ async def test_port_is_shared_by_those_who_ask_for_it_and_closed_to_others() -> 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """Whose kernel hands half-made connections of who leaves a port to the others, as docs/fleet.md says to set it."""
-    need("ip", "iproute2")
-    if os.geteuid() != 0:
-        pytest.skip("needs root (network namespaces)")
-    with ExitStack() as stack:
+    with cable_or_skip() as cable:
         try:
-            machine = stack.enter_context(open_cable()).near
-            machine.set_kernel("ipv4.tcp_migrate_req", "1")
+            cable.near.set_kernel("ipv4.tcp_migrate_req", "1")
         except OSError as exc:
-            pytest.skip(f"no network namespace with tcp_migrate_req (Linux 5.14) is allowed here: {exc.strerror}")
-        yield machine
+            pytest.skip(f"the kernel knows no tcp_migrate_req (Linux 5.14): {exc.strerror}")
+        yield cable.near
 
 
 async def test_nobody_is_turned_away_when_one_of_two_leaves_the_port(machine: Machine) -> None:
