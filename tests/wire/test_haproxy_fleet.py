@@ -164,8 +164,8 @@ async def test_haproxy_answers_at_once_and_asks_nobody_again_when_a_pod_is_kille
         answer, seconds = await kill_in_mid_tool(pod, gateway, "/tool", url)
         assert answer.status == 502
         assert seconds < 1
-        began = trio.current_time()
-        assert (await gateway.ask("/tool", pod.request("display_user_info", user_id=3))).status == 503  # it is down
-        assert trio.current_time() - began < 1
+        with trio.fail_after(1):  # it is down, once the kernel has closed the last of what the process held
+            while (status := (await gateway.ask("/tool", pod.request("display_user_info", user_id=3))).status) != 503:
+                assert status == 502
         assert not any(other.asked for other in others.values())
         assert not await run_sql("SELECT FROM replacements WHERE old_card_id = 5")
