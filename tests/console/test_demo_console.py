@@ -30,7 +30,7 @@ expect:
     - {tool: display_card_info_by_last4, arguments: {last4: "4242"}}
   ending: caller_hung_up
 """
-STOP_SECONDS: Final = 15
+STOP_SECONDS: Final = 30
 START_MS: Final = 20_000
 CALL_MS: Final = 20_000
 
