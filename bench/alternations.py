@@ -76,7 +76,7 @@ class Alternations:
             bridge.program.check()
             self.audio.failed.append(FailedWindow(bridge.kind, transport, calls, repetition, str(failure)))
             self.tell(f"{place} not measured: {failure}")
-            await wait_quiet(bridge)
+            await wait_quiet(bridge.program.pid)
 
     async def _measure(self, bridge: Bridge, transport: Transport, calls: int, repetition: int) -> Window:
         before = [number for number in sorted(self.plan.calls) if number < calls]
@@ -106,11 +106,11 @@ async def measure_window(
     return Window.of(bridge.kind, transport, repetition, reply)
 
 
-async def wait_quiet(bridge: Bridge) -> None:
-    """Until it no longer works on calls that are over, or has for too long."""
+async def wait_quiet(*pids: int) -> None:
+    """Until these processes no longer work on calls that are over, or have for too long."""
     with trio.move_on_after(QUIET_SECONDS):
         busy_ns = SETTLE_SECONDS * 1e9
         while busy_ns > SETTLE_SECONDS * 1e9 * QUIET_SHARE:
-            before_ns = cpu_ns(bridge.program.pid)
+            before_ns = sum(map(cpu_ns, pids))
             await trio.sleep(SETTLE_SECONDS)
-            busy_ns = cpu_ns(bridge.program.pid) - before_ns
+            busy_ns = sum(map(cpu_ns, pids)) - before_ns

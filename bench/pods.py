@@ -14,14 +14,14 @@ from typing import Final, Literal, get_args
 import attrs
 import trio
 
-from bench.alternations import QUIET_SECONDS, QUIET_SHARE, SETTLE_SECONDS, Tell
+from bench.alternations import Tell, wait_quiet
 from bench.bars import Bar
 from bench.bridges import Bridge, Surroundings, Transport, open_ours
 from bench.failure import BenchFailure
 from bench.load_link import LoadLink
 from bench.plan import Plan, rotated
 from bench.spread import Spread
-from bench.usage import children, cpu_ns
+from bench.usage import children
 from bench.windows import Window
 
 Manner = Literal["one", "two_pods"]
@@ -152,7 +152,7 @@ class PodsPart:
             subject.bridge.program.check()
             self.found.failed.append(f"{name}, {calls} calls each, repetition {repetition + 1}: {failure}")
             self.tell(f"{place} not measured: {failure}")
-        await self._wait_quiet(subject)
+        await wait_quiet(*subject.pids)
 
     async def _measure(self, subject: Subject, calls: int, repetition: int) -> PodsWindow:
         bridge = subject.bridge
@@ -165,12 +165,3 @@ class PodsPart:
         await self.load.ask(bridge, "hang_up")
         window = Window.of("ours", TRANSPORT, repetition, reply)
         return PodsWindow(subject.manner, calls, window, reply["beside_cpu_seconds"], reply["posts"])
-
-    async def _wait_quiet(self, subject: Subject) -> None:
-        """Until it no longer works on calls that are over, or has for too long."""
-        with trio.move_on_after(QUIET_SECONDS):
-            busy_ns = SETTLE_SECONDS * 1e9
-            while busy_ns > SETTLE_SECONDS * 1e9 * QUIET_SHARE:
-                before_ns = sum(map(cpu_ns, subject.pids))
-                await trio.sleep(SETTLE_SECONDS)
-                busy_ns = sum(map(cpu_ns, subject.pids)) - before_ns

@@ -135,7 +135,7 @@ class WatchingPart:
             why = f"{subject.manner}: {failure}"
             self.watching.failed.append(FailedWindow("ours", TRANSPORT, calls, repetition, why))
             self.tell(f"{place} not measured: {failure}")
-            await wait_quiet(subject.bridge)
+            await wait_quiet(subject.bridge.program.pid)
 
     async def _measure(self, subject: Subject, calls: int, repetition: int) -> WatchedWindow:
         bridge, looked = subject.bridge, None
@@ -164,7 +164,7 @@ class WatchingPart:
             if subject.recordings is not None:
                 recorded_seconds = await subject.recordings.wait_decoded(calls, bridge.program)
                 subject.recordings.remove_all()
-            await wait_quiet(bridge)
+            await wait_quiet(bridge.program.pid)
             cpu_seconds[subject.manner] = (cpu_ns(bridge.program.pid) - before_ns) / 1e9
         one = Decoding(cpu_seconds["recorded"], cpu_seconds["ours"], recorded_seconds)
         self.watching.decodings.append(one)

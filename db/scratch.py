@@ -12,7 +12,7 @@ import msgspec
 from db.asyncio_loop import AsyncioLoop, open_asyncio_loop
 from db.door import DatabaseUnavailable, check_database_url
 from db.faults import FOREIGN
-from db.schema import needed_tables
+from db.schema import apply_bank_files, needed_tables
 from db.seed import BankFiles, read_bank_files
 from db.table import own_tables
 
@@ -112,8 +112,7 @@ async def open_scratch_bank(server_url: str, name: str) -> AsyncIterator[Scratch
     async with open_asyncio_loop() as loop:
         await _connected(loop, server_url, _execute, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         await _connected(loop, server_url, _execute, f'CREATE DATABASE "{name}"')
-        schemas = [table.schema for table in own_tables()]
-        await _connected(loop, url, _execute, files.schema, files.seed, *schemas, *_first_rows())
+        await _connected(loop, url, apply_bank_files, files.schema, files.seed)
         yield ScratchBank(url, TableReader(url, loop), loop, files)
 
 

@@ -61,10 +61,9 @@ class Table:
             if not isinstance(row, self.record):
                 raise BadTable(f"table {self.name}: its first rows must be of {self.record.__name__}")
         try:
-            self.first_rows()
+            self.first_rows_sql()  # what cannot be written is told of now
         except ValueError as exc:
             raise BadTable(f"table {self.name}: its first rows: {exc}") from exc
-        self.first_rows_sql()  # what cannot be written is told of now
         if len({self.key_of(row) for row in self.rows}) < len(self.rows):
             raise BadTable(f"table {self.name}: two of its first rows have the same {self.key}")
 
@@ -89,15 +88,20 @@ class Table:
         """`values` by column, each as the type of its field. Raises ValueError for what cannot be one, and for a column
         that is not there."""
         hints, found = get_type_hints(self.record, include_extras=True), {}
+        self.check_columns(values)
         for name, value in values.items():
-            if name not in self.columns:
-                expected = f"expected one of {', '.join(self.columns)}"
-                raise ValueError(f"table {self.name} has no column {name!r}: {expected}")
             try:
                 found[name] = _plain(msgspec.convert(value, hints[name]))
             except (msgspec.ValidationError, ValueError) as exc:
                 raise ValueError(f"{self.name}.{name}: {exc}") from exc
         return found
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raises ValueError for a column that is not there."""
+        for name in names:
+            if name not in self.columns:
+                expected = f"expected one of {', '.join(self.columns)}"
+                raise ValueError(f"table {self.name} has no column {name!r}: {expected}")
 
     def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """As checked, of a row that is there: its key stays."""
@@ -114,7 +118,7 @@ class Table:
         if not self.rows:
             return ""
         names = ", ".join(f'"{column}"' for column in self.columns)
-        lines = (", ".join(_literal(getattr(row, column)) for column in self.columns) for row in self.rows)
+        lines = (", ".join(_literal(getattr(row, column)) for column in self.columns) for row in self.first_rows())
         insert = f'INSERT INTO "{self.name}" ({names}) VALUES\n    (' + "),\n    (".join(lines) + ");\n"
         keys = [self.key_of(row) for row in self.rows]
         if not all(isinstance(key, int) for key in keys) or max(keys) < 1:
@@ -196,10 +200,7 @@ def table_named(name: str, where: Mapping[str, Any]) -> Table:
     """The table of that name. Raises ValueError if there is none, or no column of a name in `where`."""
     for table in all_tables():
         if table.name == name:
-            for column in where:
-                if column not in table.columns:
-                    expected = f"expected one of {', '.join(table.columns)}"
-                    raise ValueError(f"table {name} has no column {column!r}: {expected}")
+            table.check_columns(where)
             return table
     raise ValueError(f"no table {name!r}: expected one of {', '.join(table.name for table in all_tables())}")
 

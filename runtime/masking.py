@@ -33,7 +33,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (re.compile(rf"(?i)\b{_DIGIT}(?:[ ,-]+{_DIGIT}){{4,}}\b"), "[number]"),
     # This machine's own address, with its port, is nobody's number.
-    (re.compile(r"(127\.0\.0\.1(?::\d{1,5})?(?!\d))|\+?\d(?:[ ().-]{0,2}\d){4,}"), "[number]"),
+    (re.compile(r"(?P<ours>127\.0\.0\.1(?::\d{1,5})?(?!\d))|\+?\d(?:[ ().-]{0,2}\d){4,}"), "[number]"),
     (re.compile(r"(?i)(\bname is |\bname's )(\w+(?: \w+)?)"), r"\1[name]"),
     (re.compile(r"((?i:\bthis is |\bi am |\bi'm |\bspeaking with ))([A-Z]\w+(?: [A-Z]\w+)*)"), r"\1[name]"),
 )
@@ -122,8 +122,7 @@ class Masker:
 
 
 def _unless_public(instead: str, found: "re.Match[str]") -> str:
-    own_address = found[0].startswith("127.0.0.1") and found.re.groups == 1 and found[1] is not None
-    return found[0] if own_address or found[0].split()[-1] in _PUBLIC else found.expand(instead)
+    return found[0] if found.groupdict().get("ours") or found[0].split()[-1] in _PUBLIC else found.expand(instead)
 
 
 def masker_of(registry: Registry) -> Masker:

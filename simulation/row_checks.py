@@ -59,7 +59,7 @@ def _is(got: Any, wanted: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime | None:
-    """A time with its offset; no date, and nothing that is not one. Python 3.10's "Z" is everybody's."""
+    """A time with its offset; None for a date, and for what is no time."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:

@@ -24,16 +24,16 @@ HANDED_ON: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")  # Linux 5.14: hal
 async def look_at_voice_door(reading: Reading) -> Sequence[Finding]:
     settings = reading.settings
     found = [await _door("voice door", "PORT", _voice(settings), settings)]
-    if settings.voice_port_shared and not hands_on(HANDED_ON):
+    if settings.voice_port_shared and not _hands_on():
         line = "VOICE_PORT_SHARED=on: this kernel resets callers who connect in the moment that a pod leaves the port"
         advice = "as root: sysctl -w net.ipv4.tcp_migrate_req=1 (Linux 5.14)"
         found.append(Finding("warning", "voice door", line, advice))
     return found
 
 
-def hands_on(path: Path) -> bool:
+def _hands_on() -> bool:
     try:
-        return path.read_text().strip() == "1"
+        return HANDED_ON.read_text().strip() == "1"
     except OSError:
         return False
 

@@ -1,8 +1,24 @@
 """How the documents are shared out among workers, and what was done for each of them, in its order."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
+
+from tests.documented.machine import Machine, NoMachine, open_machine
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    try:
+        with open_machine() as opened:
+            yield opened
+    except NoMachine as none:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(none))
+        pytest.skip(str(none))
 
 
 class ByDocument(LoadScopeScheduling):  # type: ignore[misc]

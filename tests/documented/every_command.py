@@ -6,7 +6,6 @@ block. How a command is led to something that can be reached here: rules.py. Not
 
 import copy
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from tests.documented.checkout import open_checkout
-from tests.documented.machine import Machine, NoMachine, open_machine
+from tests.documented.machine import Machine
 from tests.documented.markdown import Command, FileToWrite, Step, steps_of
 from tests.documented.reader import Reader
 from tests.documented.rules import rule_of
@@ -60,17 +59,6 @@ def contains(block: Sequence[str], span: Sequence[str]) -> bool:
 
 def named(task: object) -> str:
     return f"line-{task[0].line}" if isinstance(task, list) else str(task)
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    try:
-        with open_machine() as opened:
-            yield opened
-    except NoMachine as none:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(none))
-        pytest.skip(str(none))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """The reader of documents himself: what he takes for a command, and that nothing gets past him."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.documented import rules
 from tests.documented.every_command import DOCUMENTS, tasks
-from tests.documented.machine import Machine, NoMachine, open_machine
+from tests.documented.machine import Machine
 from tests.documented.markdown import Command, FileToWrite, steps_of
 from tests.documented.reader import Reader, located
 from tests.documented.rules import RULES, Rule, rule_of
@@ -105,17 +103,6 @@ def test_every_rule_is_of_a_command_that_is_documented() -> None:
         for own in (False, True)
     ]
     assert [rule.pattern for rule in RULES if rule not in used] == [], "rules that are not needed any more"
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    try:
-        with open_machine() as opened:
-            yield opened
-    except NoMachine as none:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(none))
-        pytest.skip(str(none))
 
 
 @pytest.fixture

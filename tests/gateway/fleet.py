@@ -204,7 +204,7 @@ async def open_proxy(
         process = await trio.lowlevel.open_process(command, stdout=output, stderr=subprocess.STDOUT, **whom)
         try:
             with trio.fail_after(10):
-                while not await _listens(port):
+                while not await listens(port):
                     assert process.poll() is None, (folder / "output").read_text()
                     await trio.sleep(0.01)
             yield process
@@ -214,7 +214,7 @@ async def open_proxy(
                 await process.wait()
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
     try:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
     except OSError:

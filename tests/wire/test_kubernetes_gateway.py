@@ -16,7 +16,7 @@ import trio
 from runtime.gateway import GatewayOptions
 from simulation.background import open_background
 from simulation.http_server import Handler, HttpReply, HttpRequest, serve_http_connection
-from tests.gateway.fleet import Gateway, SmallPod, free_port, open_proxy, short_folder, write_certificate
+from tests.gateway.fleet import Gateway, SmallPod, free_port, listens, open_proxy, short_folder, write_certificate
 from tests.gateway.kubernetes import container_of, printed_objects
 from tests.programs import need
 from tests.wire.cluster_dns import ClusterDns, open_cluster_dns
@@ -152,15 +152,6 @@ async def test_gateway_answers_what_is_under_way_when_it_is_told_to_go(cluster: 
         with trio.fail_after(5):
             assert await gateway.process.wait() == 0
     assert answers == [200]
-
-
-async def listens(port: int) -> bool:
-    try:
-        stream = await trio.open_tcp_stream("127.0.0.1", port)
-    except OSError:
-        return False
-    await trio.aclose_forcefully(stream)
-    return True
 
 
 async def test_gateway_lets_the_probe_in_when_it_lets_in_nobody_but_vapi(cluster: Cluster) -> None:
